@@ -7,9 +7,9 @@ use spendwatch_base::clock::Clock;
 use spendwatch_domain::units::span::Day;
 use spendwatch_domain::usage::bucket::Part;
 use spendwatch_simulator::Simulator;
-use spendwatch_simulator::api::{RealApiOptions, SimulatedApi};
-use spendwatch_simulator::directory::SimulatedKey;
+use spendwatch_simulator::api::{PlatformOptions, SimulatedApi};
 use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::directory::SimulatedKey;
 use spendwatch_store::Store;
 use tokio::runtime::Runtime;
 
@@ -56,7 +56,7 @@ fn service(report: &mut Report, runtime: &Runtime, dialect: &str) {
     let clock = Clock::system();
     let now = clock.now();
     let mut world = World::seeded(11);
-    world.api = SimulatedApi::Real(RealApiOptions::default());
+    world.api = SimulatedApi::Platform(PlatformOptions::default());
     world.default_workspace = Some("wrkspc_default0".to_owned());
     world.refresh_lag = SignedDuration::from_hours(2);
     let since = now - SignedDuration::from_hours(24 * 100);

@@ -1,8 +1,6 @@
 //! Builds adapters from the checked configuration and resolves their secrets.
 
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::Context;
 
@@ -12,25 +10,12 @@ use spendwatch_anthropic::transport::limiter::RateShare;
 use spendwatch_anthropic::{AdminApi, ApiSettings};
 use spendwatch_base::clock::{Clock, Random};
 use spendwatch_base::secret::Secret;
-use spendwatch_base::subprocess;
 use spendwatch_config::Config;
-use spendwatch_config::notifiers::{EmailConfig, MailTls, NotifierConfig, NotifierKind};
+use spendwatch_config::notifiers::NotifierConfig;
 use spendwatch_config::organizations::OrganizationConfig;
-use spendwatch_config::source::{Environment, SecretSource};
+use spendwatch_config::source::Environment;
 use spendwatch_notify::Notifier;
 use spendwatch_notify::envelope::Links;
-use spendwatch_notify::post;
-use spendwatch_notify::receivers::alertmanager::{self, Alertmanager};
-use spendwatch_notify::receivers::command::{self, Command};
-use spendwatch_notify::receivers::console::Console;
-use spendwatch_notify::receivers::discord::{self, Discord};
-use spendwatch_notify::receivers::email::{self, EmailNotifier};
-use spendwatch_notify::receivers::pagerduty::{self, PagerDuty};
-use spendwatch_notify::receivers::slack::{self, Slack};
-use spendwatch_notify::receivers::slack_api::{self, SlackApi};
-use spendwatch_notify::receivers::smtp::Tls;
-use spendwatch_notify::receivers::teams::{self, Teams};
-use spendwatch_notify::receivers::webhook::{self, Webhook};
 
 /// Returns the client settings of an organization.
 pub fn api_settings(organization: &OrganizationConfig) -> ApiSettings {
@@ -100,202 +85,26 @@ pub async fn notifier(
     configured: &NotifierConfig,
     environment: &Environment,
 ) -> anyhow::Result<Notifier> {
-    notifier_and_secrets(configured, environment, &Mutex::default()).await
+    Ok(notifier_and_secrets(configured, environment).await?.0)
 }
 
-/// Creates a receiver, resolves its secrets and adds them to `resolved`, so that others can redact them.
+/// Creates a receiver and resolves its secrets, which are also returned, so that others can redact them.
 pub async fn notifier_and_secrets(
     configured: &NotifierConfig,
     environment: &Environment,
-    resolved: &Mutex<Vec<Secret>>,
-) -> anyhow::Result<Notifier> {
+) -> anyhow::Result<(Notifier, Vec<Secret>)> {
     let context = || format!("notifier `{}`", configured.name);
-    let allow_http = configured.allow_http;
-    let resolve = async |source: &SecretSource| {
-        let secret = secrets::resolve(source, environment)
-            .await
-            .with_context(context)?;
-        let mut resolved = resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        resolved.push(secret.clone());
-        anyhow::Ok(secret)
-    };
-    Ok(match &configured.kind {
-        NotifierKind::Console => Notifier::Console(Console::new(io::stdout())),
-        NotifierKind::Slack { url } => {
-            let settings = slack::Settings {
-                url: resolve(url).await?,
-            };
-            let client = post::client(&settings.url, allow_http).with_context(context)?;
-            Notifier::Slack(Slack::new(client, settings).with_context(context)?)
-        }
-        NotifierKind::SlackApi {
-            token,
-            channel,
-            api_url,
-        } => {
-            let settings = slack_api::Settings {
-                token: resolve(token).await?,
-                channel: channel.clone(),
-                api_url: api_url.clone(),
-            };
-            let client =
-                post::client(&Secret::new(api_url.clone()), allow_http).with_context(context)?;
-            Notifier::SlackApi(SlackApi::new(client, settings).with_context(context)?)
-        }
-        NotifierKind::Webhook {
-            url,
-            signing_secrets,
-            headers,
-            template,
-        } => {
-            let mut settings = webhook::Settings {
-                url: resolve(url).await?,
-                signing_secrets: Vec::new(),
-                headers: Vec::new(),
-                template: template.clone(),
-            };
-            for source in signing_secrets {
-                settings.signing_secrets.push(resolve(source).await?);
-            }
-            for (name, source) in headers {
-                settings
-                    .headers
-                    .push((name.clone(), resolve(source).await?));
-            }
-            let client = post::client(&settings.url, allow_http).with_context(context)?;
-            Notifier::Webhook(Webhook::new(client, settings).with_context(context)?)
-        }
-        NotifierKind::PagerDuty { url, routing_key } => {
-            let settings = pagerduty::Settings {
-                url: resolve(url).await?,
-                routing_key: resolve(routing_key).await?,
-            };
-            let client = post::client(&settings.url, allow_http).with_context(context)?;
-            Notifier::PagerDuty(PagerDuty::new(client, settings).with_context(context)?)
-        }
-        NotifierKind::Teams { url } => {
-            let settings = teams::Settings {
-                url: resolve(url).await?,
-            };
-            let client = post::client(&settings.url, allow_http).with_context(context)?;
-            Notifier::Teams(Teams::new(client, settings).with_context(context)?)
-        }
-        NotifierKind::Discord { url } => {
-            let settings = discord::Settings {
-                url: resolve(url).await?,
-            };
-            let client = post::client(&settings.url, allow_http).with_context(context)?;
-            Notifier::Discord(Discord::new(client, settings).with_context(context)?)
-        }
-        NotifierKind::Command { argv, timeout } => {
-            let settings = command::Settings {
-                argv: argv.clone(),
-                timeout: *timeout,
-                environment: subprocess::INHERITED_VARIABLES
-                    .into_iter()
-                    .filter_map(|name| Some((name.to_owned(), environment.get(name)?.clone())))
-                    .collect(),
-            };
-            Notifier::Command(Command::new(settings).with_context(context)?)
-        }
-        NotifierKind::Email(email) => {
-            let password = match &email.password {
-                Some(source) => Some(resolve(source).await?),
-                None => None,
-            };
-            Notifier::Email(
-                EmailNotifier::new(mail_settings(email, password)).with_context(context)?,
-            )
-        }
-        NotifierKind::Alertmanager { urls, headers, .. } => {
-            let mut settings = alertmanager::Settings {
-                members: Vec::new(),
-                headers: Vec::new(),
-            };
-            for source in urls {
-                let url = resolve(source).await?;
-                let has_secrets =
-                    !headers.is_empty() || !matches!(source, SecretSource::Literal(_));
-                let client =
-                    post::client(&url, allow_http || !has_secrets).with_context(context)?;
-                settings.members.push((client, url));
-            }
-            for (name, source) in headers {
-                settings
-                    .headers
-                    .push((name.clone(), resolve(source).await?));
-            }
-            Notifier::Alertmanager(Alertmanager::new(settings).with_context(context)?)
-        }
-    })
-}
-
-fn mail_settings(email: &EmailConfig, password: Option<Secret>) -> email::Settings {
-    email::Settings {
-        host: email.host.clone(),
-        port: email.port,
-        tls: match email.tls {
-            MailTls::Implicit => Tls::Implicit,
-            MailTls::StartTlsRequired => Tls::StartTlsRequired,
-            MailTls::StartTlsOpportunistic => Tls::StartTlsOpportunistic,
-            MailTls::None => Tls::None,
-        },
-        username: email.username.clone(),
-        password,
-        from: email.from.clone(),
-        ca_file: None,
-        helo: email.helo.clone(),
+    let mut resolved = Vec::new();
+    for source in configured.kind.secrets() {
+        let secret = secrets::resolve(source, environment).await;
+        resolved.push(secret.with_context(context)?);
     }
-}
-
-/// Returns the recipients that have their own delivery; empty if the receiver has a single one.
-pub fn recipients(configured: &NotifierConfig) -> Vec<String> {
-    match &configured.kind {
-        NotifierKind::Email(email) => email.to.clone(),
-        NotifierKind::Console
-        | NotifierKind::Slack { .. }
-        | NotifierKind::SlackApi { .. }
-        | NotifierKind::Webhook { .. }
-        | NotifierKind::Command { .. }
-        | NotifierKind::PagerDuty { .. }
-        | NotifierKind::Teams { .. }
-        | NotifierKind::Discord { .. }
-        | NotifierKind::Alertmanager { .. } => Vec::new(),
-    }
-}
-
-/// Returns whether a receiver keeps the state of alerts, so that it must receive every resolution.
-pub fn holds_state(configured: &NotifierConfig) -> bool {
-    match &configured.kind {
-        NotifierKind::Webhook { .. }
-        | NotifierKind::Command { .. }
-        | NotifierKind::PagerDuty { .. }
-        | NotifierKind::Alertmanager { .. } => true,
-        NotifierKind::Console
-        | NotifierKind::Slack { .. }
-        | NotifierKind::SlackApi { .. }
-        | NotifierKind::Teams { .. }
-        | NotifierKind::Discord { .. }
-        | NotifierKind::Email(_) => false,
-    }
-}
-
-/// Returns how often firing alerts are resent; `None` if the receiver is sent messages instead.
-pub fn resend_interval(configured: &NotifierConfig) -> Option<Duration> {
-    match &configured.kind {
-        NotifierKind::Alertmanager {
-            resend_interval, ..
-        } => Some(*resend_interval),
-        NotifierKind::Console
-        | NotifierKind::Slack { .. }
-        | NotifierKind::SlackApi { .. }
-        | NotifierKind::Webhook { .. }
-        | NotifierKind::Command { .. }
-        | NotifierKind::PagerDuty { .. }
-        | NotifierKind::Teams { .. }
-        | NotifierKind::Discord { .. }
-        | NotifierKind::Email(_) => None,
-    }
+    let mut in_order = resolved.iter().cloned();
+    let settings = configured
+        .kind
+        .map(|_| in_order.next().expect("each source was resolved"));
+    let notifier = Notifier::new(settings, configured.allow_http).with_context(context)?;
+    Ok((notifier, resolved))
 }
 
 /// Returns the targets of links in messages.
@@ -333,7 +142,7 @@ mod tests {
         for configured in &config.notifiers {
             let built = notifier(configured, &environment).await.unwrap();
             assert!(!format!("{built:?}").contains("canary"));
-            held.push(holds_state(configured));
+            held.push(configured.kind.capabilities().holds_state);
         }
         assert_eq!(held, [true, false, false, true]);
         let short = [("KEY".to_owned(), "canary".to_owned())].into();

@@ -9,8 +9,8 @@ use crate::cli::globals::{CommandError, Globals};
 use crate::cli::output::print;
 use crate::heartbeat::Heartbeat;
 use crate::http::access::AccessPolicy;
+use spendwatch_config::Config;
 use spendwatch_config::source::Environment;
-use spendwatch_config::{Config, show};
 use spendwatch_domain::units::plural::counted;
 
 /// Arguments of `check-config`.
@@ -32,7 +32,7 @@ impl CheckConfig {
         globals.remark_warnings(&config);
         resolve_all(&config, environment).await?;
         let text = if self.show {
-            show::to_toml(&config)
+            config.effective.to_toml()
         } else {
             summary(&config)
         };

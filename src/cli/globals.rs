@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args};
 
-use crate::cli::output::{OutputFormat, Screen};
+use crate::cli::output::OutputFormat;
+use crate::cli::output::screen::Screen;
 use crate::table::OutputTable;
 use spendwatch_audit::files::AuditError;
 use spendwatch_audit::{self as audit, AuditLog};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::cli::output::short_time;
+use crate::cli::output::cell::short_time;
 use crate::cycle::reading::{NoEstimate, Read, Reader, Reports};
 use spendwatch_anthropic::AdminApi;
 use spendwatch_anthropic::error::FetchError;

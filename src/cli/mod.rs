@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::globals::{Globals, finish};
-use crate::cli::output::Screen;
+use crate::cli::output::screen::Screen;
 use spendwatch_config::source::Environment;
 
 /// Returns the exit code for wrong usage: 2, but 1 for `check`, where 2 means "alerting".

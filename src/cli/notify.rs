@@ -68,14 +68,9 @@ impl Command {
             organization.unwrap_or_else(|| OrganizationName::from("test")),
             now,
         )];
-        let recipients = wiring::recipients(configured);
-        let recipients: Vec<Option<&str>> = if recipients.is_empty() {
-            vec![None]
-        } else {
-            recipients
-                .iter()
-                .map(|recipient| Some(recipient.as_str()))
-                .collect()
+        let recipients: Vec<Option<&str>> = match configured.kind.capabilities().recipients {
+            [] => vec![None],
+            several => several.iter().map(|one| Some(one.as_str())).collect(),
         };
         let links = wiring::links(&config);
         let n_all = recipients.len();

@@ -4,20 +4,18 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use crate::app::wiring;
 use crate::cycle::state::{DeliverySettings, WatcherSettings};
 use spendwatch_config::Config;
 use spendwatch_config::notifiers::NotifierConfig;
 use spendwatch_config::organizations::OrganizationConfig;
 use spendwatch_domain::alerts::policy::{NotifierPolicy, Policy};
-use spendwatch_domain::ledger::coverage::PollSettings;
 
 /// Returns the settings of one organization.
 pub fn settings(config: &Config, organization: &OrganizationConfig) -> WatcherSettings {
     // An Alertmanager is sent the current alerts, so decisions create no messages for it.
     let receivers = || {
         let all = config.notifiers.iter();
-        all.filter(|notifier| wiring::resend_interval(notifier).is_none())
+        all.filter(|notifier| notifier.kind.capabilities().resend_interval.is_none())
     };
     let policy = Policy {
         rules: config.rules.clone(),
@@ -34,13 +32,7 @@ pub fn settings(config: &Config, organization: &OrganizationConfig) -> WatcherSe
         max_concurrency: organization.max_concurrency,
         prices: Arc::clone(&config.prices.prices),
         privacy: config.privacy,
-        poll: PollSettings {
-            settle: config.poll.settle,
-            history_days: config.poll.history_days,
-            hourly_history_days: config.poll.hourly_history_days,
-            correction_days: config.poll.correction_days,
-            correction_interval: config.poll.correction_interval,
-        },
+        poll: config.poll,
         hourly_retention_days: config.store.hourly_retention_days,
         daily_retention_days: config.store.daily_retention_days,
         teams: config.teams.clone(),
@@ -58,16 +50,17 @@ fn notifier_policy(notifier: &NotifierConfig) -> NotifierPolicy {
         send_resolved: notifier.send_resolved,
         send_period_end: notifier.tell_period_end,
         min_severity: notifier.min_severity,
-        holds_state: wiring::holds_state(notifier),
+        holds_state: notifier.kind.capabilities().holds_state,
     }
 }
 
 fn delivery_settings(notifier: &NotifierConfig) -> DeliverySettings {
+    let capabilities = notifier.kind.capabilities();
     let signed = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
     DeliverySettings {
-        recipients: wiring::recipients(notifier),
+        recipients: capabilities.recipients.to_vec(),
         group_wait: signed(notifier.group_wait),
         max_age: signed(notifier.max_age),
-        accepts_digests: notifier.kind.accepts_digests(),
+        accepts_digests: capabilities.accepts_digests,
     }
 }

@@ -53,7 +53,7 @@ pub async fn prepare(
             api,
             organization: organization.clone(),
             settings: configured::settings(config, organization),
-            schedule: config.poll.schedule.clone(),
+            schedule: config.poll_schedule.clone(),
             shape: shape(config),
         });
     }

@@ -1,7 +1,5 @@
 //! Builds the delivery workers and resenders of a configuration.
 
-use std::sync::{Mutex, PoisonError};
-
 use jiff::SignedDuration;
 
 use crate::app::wiring;
@@ -45,10 +43,11 @@ pub async fn senders(
     random: &Random,
 ) -> anyhow::Result<Senders> {
     let mut senders = Senders::default();
-    let secrets = Mutex::default();
     for configured in &config.notifiers {
-        let notifier = wiring::notifier_and_secrets(configured, environment, &secrets).await?;
-        match (wiring::resend_interval(configured), notifier) {
+        let (notifier, secrets) = wiring::notifier_and_secrets(configured, environment).await?;
+        senders.secrets.extend(secrets);
+        let capabilities = configured.kind.capabilities();
+        match (capabilities.resend_interval, notifier) {
             (Some(interval), Notifier::Alertmanager(alertmanager)) => {
                 senders.resenders.push(Resender {
                     target: ResendTarget {
@@ -75,6 +74,7 @@ pub async fn senders(
             (_, notifier) => senders.workers.push(DeliveryWorker {
                 name: configured.name.clone(),
                 notifier,
+                shows_repeats: capabilities.shows_repeats,
                 store: store.clone(),
                 clock: clock.clone(),
                 random: random.clone(),
@@ -85,7 +85,6 @@ pub async fn senders(
             }),
         }
     }
-    senders.secrets = secrets.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(senders)
 }
 
@@ -95,10 +94,10 @@ fn fallback(config: &Config, of: &NotifierConfig) -> Option<Fallback> {
     let fallback = all.find(|notifier| notifier.name == *name)?;
     Some(Fallback {
         name: name.clone(),
-        recipients: wiring::recipients(fallback),
+        recipients: fallback.kind.capabilities().recipients.to_vec(),
         min_severity: fallback.min_severity,
         send_resolved: fallback.send_resolved,
-        takes_digests: fallback.kind.accepts_digests(),
+        takes_digests: fallback.kind.capabilities().accepts_digests,
         max_age: SignedDuration::try_from(fallback.max_age).unwrap_or(SignedDuration::MAX),
     })
 }

@@ -49,6 +49,8 @@ const MAX_PAUSE: Duration = Duration::from_mins(1);
 pub struct DeliveryWorker {
     pub name: NotifierName,
     pub notifier: Notifier,
+    /// Whether people see a message twice when it is sent twice.
+    pub shows_repeats: bool,
     pub store: Store,
     pub clock: Clock,
     pub random: Random,
@@ -397,7 +399,7 @@ impl DeliveryWorker {
         let attempt = AttemptContext {
             n_attempts: claimed.n_attempts,
             n_ambiguous: claimed.n_ambiguous,
-            shows_repeats: self.notifier.shows_repeats(),
+            shows_repeats: self.shows_repeats,
             state: &before,
             parked_at: claimed.parked_at,
             has_other_recipient,

@@ -13,9 +13,9 @@ use std::process::Output;
 use serde_json::Value;
 use spendwatch_base::clock::Clock;
 use spendwatch_simulator::Simulator;
-use spendwatch_simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
-use spendwatch_simulator::directory::{SimulatedKey, SimulatedUser};
+use spendwatch_simulator::api::{EndpointAccess, PlatformOptions, SimulatedApi};
 use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::directory::{SimulatedKey, SimulatedUser};
 
 use crate::program::Home;
 
@@ -75,9 +75,9 @@ impl Dialect {
                 Dialect::Older => EndpointAccess::Forbidden,
                 Dialect::Guide | Dialect::Real => EndpointAccess::Open,
             };
-            world.api = SimulatedApi::Real(RealApiOptions {
+            world.api = SimulatedApi::Platform(PlatformOptions {
                 analytics,
-                ..RealApiOptions::default()
+                ..PlatformOptions::default()
             });
             world.default_workspace = Some("wrkspc_default0".to_owned());
         }

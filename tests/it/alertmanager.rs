@@ -46,10 +46,7 @@ fn rule_for_am() -> Rule {
 
 fn resender(store: &Store, clock: Clock, urls: &[&str]) -> Resender {
     let members = urls.iter().map(|url| (client(url), secret(url))).collect();
-    let settings = alertmanager::Settings {
-        members,
-        headers: vec![("Authorization".to_owned(), secret("Bearer canary-0001"))],
-    };
+    let headers = vec![("Authorization".to_owned(), secret("Bearer canary-0001"))];
     Resender {
         target: ResendTarget {
             name: "am".into(),
@@ -58,7 +55,7 @@ fn resender(store: &Store, clock: Clock, urls: &[&str]) -> Resender {
             valid_for: alertmanager::validity(MINUTE),
         },
         interval: MINUTE,
-        alertmanager: Alertmanager::new(settings).unwrap(),
+        alertmanager: Alertmanager::new(members, headers).unwrap(),
         teams: Vec::new(),
         rules: vec![rule_for_am()],
         organizations: vec![organization()],

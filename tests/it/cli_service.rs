@@ -6,21 +6,22 @@ use spendwatch_base::clock::Clock;
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::span::{Day, HourSpan};
 use spendwatch_simulator::Simulator;
-use spendwatch_simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
-use spendwatch_simulator::directory::{SimulatedKey, SimulatedUser};
+use spendwatch_simulator::api::{EndpointAccess, PlatformOptions, SimulatedApi};
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
-use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::amounts::{SimulatedUsage, UsageDetail};
+use spendwatch_simulator::world::directory::{SimulatedKey, SimulatedUser};
 
 use crate::program::{Home, month_rule};
 
 const SONNET: &str = "claude-sonnet-4-5";
 
 /// Two workspaces and the default one, with spend of the last two days and none during the test.
-async fn service(real: RealApiOptions) -> Simulator {
+async fn service(real: PlatformOptions) -> Simulator {
     let clock = Clock::system();
     let now = clock.now();
     let mut world = World::seeded(3);
-    world.api = SimulatedApi::Real(real);
+    world.api = SimulatedApi::Platform(real);
     world.default_workspace = Some("wrkspc_default0".to_owned());
     world.add_workspace("wrkspc_a", "Alpha");
     world.add_workspace("wrkspc_b", "Beta");
@@ -60,11 +61,11 @@ fn spends(result: &Value, name: &str) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn live_usage_matches_truth() {
-    let older = RealApiOptions {
+    let older = PlatformOptions {
         analytics: EndpointAccess::Forbidden,
-        ..RealApiOptions::default()
+        ..PlatformOptions::default()
     };
-    for real in [RealApiOptions::default(), older] {
+    for real in [PlatformOptions::default(), older] {
         let simulator = service(real).await;
         let home = Home::new();
         home.configure(&simulator, "");
@@ -97,11 +98,11 @@ async fn live_usage_matches_truth() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unreported_amounts_are_unknown_not_zero() {
-    let older = RealApiOptions {
+    let older = PlatformOptions {
         analytics: EndpointAccess::Forbidden,
-        ..RealApiOptions::default()
+        ..PlatformOptions::default()
     };
-    for (real, has_users) in [(RealApiOptions::default(), true), (older, false)] {
+    for (real, has_users) in [(PlatformOptions::default(), true), (older, false)] {
         let simulator = service(real).await;
         let at = simulator.now() - SignedDuration::from_hours(36);
         let by_a_user = UsageDetail {
@@ -146,7 +147,7 @@ async fn unreported_amounts_are_unknown_not_zero() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_limit_reports_estimate() {
-    let simulator = service(RealApiOptions::default()).await;
+    let simulator = service(PlatformOptions::default()).await;
     let home = Home::new();
     home.configure(&simulator, "");
     let quiet = home.command(&["check", "--limit", "100000"]);
@@ -162,11 +163,11 @@ async fn check_limit_reports_estimate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_without_report_access_is_reported() {
-    let simulator = service(RealApiOptions {
+    let simulator = service(PlatformOptions {
         analytics: EndpointAccess::Forbidden,
         reports: EndpointAccess::Forbidden,
         spend_limits: EndpointAccess::Absent,
-        ..RealApiOptions::default()
+        ..PlatformOptions::default()
     })
     .await;
     let home = Home::new();
@@ -186,24 +187,24 @@ fn usd(result: &Value, key: &str) -> Usd {
 }
 
 /// Forbids the newer reports, so that the older ones are used.
-fn without_analytics() -> RealApiOptions {
-    RealApiOptions {
+fn without_analytics() -> PlatformOptions {
+    PlatformOptions {
         analytics: EndpointAccess::Forbidden,
-        ..RealApiOptions::default()
+        ..PlatformOptions::default()
     }
 }
 
 /// Newer reports without the token report.
-fn without_estimates() -> RealApiOptions {
-    RealApiOptions {
+fn without_estimates() -> PlatformOptions {
+    PlatformOptions {
         reports: EndpointAccess::Forbidden,
-        ..RealApiOptions::default()
+        ..PlatformOptions::default()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_breakdown_is_exact_in_both_dialects() {
-    for real in [RealApiOptions::default(), without_analytics()] {
+    for real in [PlatformOptions::default(), without_analytics()] {
         let simulator = service(real).await;
         // The estimate is exact.
         let now = simulator.now();
@@ -258,7 +259,7 @@ async fn every_breakdown_is_exact_in_both_dialects() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn local_days_share_daily_bills() {
-    for real in [RealApiOptions::default(), without_analytics()] {
+    for real in [PlatformOptions::default(), without_analytics()] {
         let simulator = service(real).await;
         let home = Home::new();
         home.configure(&simulator, "");
@@ -350,7 +351,7 @@ async fn unbilled_usage_without_estimate_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_estimate_is_an_error() {
-    let simulator = service(RealApiOptions::default()).await;
+    let simulator = service(PlatformOptions::default()).await;
     let home = Home::new();
     home.configure(&simulator, "");
     let fault = ServerFault::Status(400, "{}".into(), None);
@@ -369,7 +370,7 @@ async fn failed_estimate_is_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unpriced_model_makes_limit_unknown() {
-    let simulator = service(RealApiOptions::default()).await;
+    let simulator = service(PlatformOptions::default()).await;
     let used = SimulatedUsage {
         micros: 1,
         input: 1_234,
@@ -405,7 +406,7 @@ async fn unpriced_model_makes_limit_unknown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ledger_matches_live_by_key_and_user() {
-    let simulator = service(RealApiOptions::default()).await;
+    let simulator = service(PlatformOptions::default()).await;
     let at = Day::containing(simulator.now()).plus(-1).start();
     {
         let mut world = simulator.world();

@@ -9,8 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use spendwatch_config::effective::{EffectiveConfig, HIDDEN};
 use spendwatch_config::source::Environment;
-use spendwatch_config::{self as config, Config, show};
+use spendwatch_config::{self as config, Config};
 
 fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
@@ -203,11 +204,12 @@ fn read(what: &str, text: &str) -> Config {
     }
 }
 
-/// Formats a configuration without its file and warnings.
+/// Formats a configuration without its file, warnings and values as they were read.
 fn essence(config: Config) -> String {
     let config = Config {
         file: None,
         warnings: Vec::new(),
+        effective: EffectiveConfig::default(),
         ..config
     };
     format!("{config:#?}")
@@ -254,6 +256,8 @@ fn the_documented_defaults_are_the_defaults() {
     assert_eq!(twins.len(), 1);
     for pair in twins {
         let (documented, minimal) = (read("documented", &pair[0].1), read("minimal", &pair[1].1));
+        let shown = [&documented, &minimal].map(|config| config.effective.to_toml());
+        assert_eq!(shown[0], shown[1]);
         assert_eq!(essence(documented), essence(minimal));
     }
 }
@@ -310,6 +314,7 @@ fn the_template_shows_the_defaults() {
             "{:?}",
             (
                 &config.organizations,
+                &config.poll_schedule,
                 &config.poll,
                 &config.store,
                 &config.http,
@@ -345,13 +350,14 @@ fn shown_configurations_parse_to_the_same() {
     for text in texts {
         let staged = staged(&whole(&text));
         let config = config::read(&staged.text, None, &staged.environment).unwrap();
-        let shown = show::to_toml(&config);
+        let shown = config.effective.to_toml();
         assert!(!shown.contains("canary"), "{shown}");
-        let again = shown.replace(show::HIDDEN, "https://example.com/some-secret");
+        let again = shown.replace(HIDDEN, "https://example.com/some-secret");
         let again = match config::read(&again, None, &staged.environment) {
             Ok(again) => again,
             Err(problems) => panic!("{problems}\n{shown}"),
         };
+        assert_eq!(again.effective.to_toml(), shown);
         assert_eq!(essence(again), essence(config), "{shown}");
     }
 }
@@ -443,7 +449,7 @@ fn aws_secrets_are_accepted_if_the_build_supports_them() {
     };
     let whole = r#"{ aws_secret = "prod/claude", field = "key", region = "us-east-1" }"#;
     if cfg!(feature = "aws") {
-        let shown = show::to_toml(&read(whole).unwrap());
+        let shown = read(whole).unwrap().effective.to_toml();
         assert!(shown.contains(&format!("admin_key = {whole}")), "{shown}");
     } else {
         let result = read(whole).unwrap_err();

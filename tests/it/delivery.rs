@@ -868,16 +868,14 @@ async fn hanging_attempt_is_abandoned_and_repeated() {
     receiver.answer(Answer::Hang);
     // The client's timeout is far beyond the worker's.
     let notifier = {
-        use spendwatch_notify::{post, receivers::webhook};
-        let url = spendwatch_base::secret::Secret::new(receiver.url.clone());
-        let client = post::client(&url, false).unwrap();
-        let settings = webhook::Settings {
-            url,
+        use spendwatch_base::receiver::{ReceiverSettings, WebhookSettings};
+        let settings = WebhookSettings {
+            url: spendwatch_base::secret::Secret::new(receiver.url.clone()),
             signing_secrets: Vec::new(),
             headers: Vec::new(),
             template: None,
         };
-        Notifier::Webhook(webhook::Webhook::new(client, settings).unwrap())
+        Notifier::new(ReceiverSettings::Webhook(settings), false).unwrap()
     };
     let worker = fixture.worker(&store, "hook", notifier);
     let (wakeups, stop) = (Wakeups::default(), CancellationToken::new());

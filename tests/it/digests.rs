@@ -238,6 +238,7 @@ async fn each_recipient_is_sent_a_copy_unless_its_notifier_takes_no_digests() {
     let worker = DeliveryWorker {
         name: "chat".into(),
         notifier: Notifier::Memory(memory.clone()),
+        shows_repeats: false,
         store: store.clone(),
         clock: Clock::Manual(fixture.clock.clone()),
         random: fixture.random.clone(),
@@ -287,6 +288,7 @@ async fn a_rejected_digest_is_sent_to_the_fallback_once_with_the_reason() {
     let worker = |name: &str, memory: &Memory, fallback| DeliveryWorker {
         name: name.into(),
         notifier: Notifier::Memory(memory.clone()),
+        shows_repeats: false,
         store: store.clone(),
         clock: Clock::Manual(fixture.clock.clone()),
         random: fixture.random.clone(),

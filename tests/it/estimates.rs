@@ -4,8 +4,9 @@ use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::subject::SubjectKind;
 use spendwatch_domain::usage::bucket::Amounts;
-use spendwatch_simulator::api::{RealApiOptions, SimulatedApi};
-use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_simulator::api::{PlatformOptions, SimulatedApi};
+use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::amounts::{SimulatedUsage, UsageDetail};
 
 use crate::harness::{WatcherFixture, at, hours, organization, rule};
 
@@ -26,7 +27,7 @@ fn used() -> SimulatedUsage {
 /// This month's amounts of a model after one cycle; nothing of today is billed yet.
 async fn after_a_cycle(dialect: Dialect, change: impl FnOnce(&mut World)) -> [Amounts; 2] {
     let mut world = World::seeded(7);
-    world.api = SimulatedApi::Real(RealApiOptions::default());
+    world.api = SimulatedApi::Platform(PlatformOptions::default());
     world.default_workspace = Some("wrkspc_default0".to_owned());
     world.add_workspace("wrkspc_a", "Alpha");
     world.refreshed_until = Some(at("2026-11-24T00:00:00Z"));

@@ -92,6 +92,7 @@ impl Scene {
             let worker = DeliveryWorker {
                 name: name.into(),
                 notifier: webhook(&receiver.url),
+                shows_repeats: false,
                 store: self.store.clone(),
                 clock: Clock::Manual(self.stage.clock.clone()),
                 random: self.stage.random.clone(),

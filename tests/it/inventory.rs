@@ -14,10 +14,11 @@ use spendwatch_domain::units::ids::{DEFAULT_WORKSPACE, WorkspaceId};
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::subject::SubjectKind;
 use spendwatch_metrics::counters::CycleOutcome;
-use spendwatch_simulator::api::{RealApiOptions, SimulatedApi};
-use spendwatch_simulator::directory::{SimulatedKey, SimulatedUser};
+use spendwatch_simulator::api::{PlatformOptions, SimulatedApi};
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
-use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::amounts::{SimulatedUsage, UsageDetail};
+use spendwatch_simulator::world::directory::{SimulatedKey, SimulatedUser};
 use tokio_util::sync::CancellationToken;
 
 use crate::alerts::words;
@@ -79,7 +80,7 @@ async fn guide(needs: RequiredLists) -> WatcherFixture {
 
 async fn real(dialect: Dialect, needs: RequiredLists) -> WatcherFixture {
     let mut world = world();
-    world.api = SimulatedApi::Real(RealApiOptions::default());
+    world.api = SimulatedApi::Platform(PlatformOptions::default());
     world.default_workspace = Some(DEFAULT.to_owned());
     let mut fixture = WatcherFixture::new(world, NOW).await;
     fixture.dialect = dialect;

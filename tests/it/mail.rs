@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
+use spendwatch_base::receiver::{EmailSettings, MailTls};
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_notify::envelope::{Envelope, Links};
 use spendwatch_notify::outcome::Delivery;
-use spendwatch_notify::receivers::email::{EmailNotifier, Settings};
-use spendwatch_notify::receivers::smtp::Tls;
+use spendwatch_notify::receivers::email::EmailNotifier;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -61,17 +61,18 @@ impl MailServer {
     }
 
     fn email(&self, password: &str) -> EmailNotifier {
-        EmailNotifier::new(Settings {
+        let settings = EmailSettings {
             host: "localhost".to_owned(),
             port: self.port,
-            tls: Tls::StartTlsRequired,
+            tls: MailTls::StartTlsRequired,
             username: Some("daemon".to_owned()),
             password: Some(Secret::new(password.to_owned())),
             from: "Spend Watch <spendwatch@example.com>".to_owned(),
-            ca_file: Some(self.folder.path().join("ca.pem")),
+            to: Vec::new(),
             helo: None,
-        })
-        .unwrap()
+        };
+        let ca_file = self.folder.path().join("ca.pem");
+        EmailNotifier::new(settings, Some(&ca_file)).unwrap()
     }
 
     /// Returns the next accepted mail.

@@ -16,9 +16,10 @@ use spendwatch_config::source::Environment;
 use spendwatch_config::{self as config, Config};
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_metrics::counters::{Counters, CycleOutcome};
-use spendwatch_simulator::api::{RealApiOptions, SimulatedApi};
-use spendwatch_simulator::directory::{SimulatedKey, SimulatedUser};
-use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_simulator::api::{PlatformOptions, SimulatedApi};
+use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::amounts::{SimulatedUsage, UsageDetail};
+use spendwatch_simulator::world::directory::{SimulatedKey, SimulatedUser};
 use spendwatch_store::Store;
 use spendwatch_store::messages::{MessageFilter, MessageRow, MessageState};
 
@@ -58,7 +59,7 @@ fn spend(world: &mut World, workspace: &str, key: &str, user: Option<&str>, hour
 /// The organization as it was when the old version stopped.
 fn world() -> World {
     let mut world = World::seeded(7);
-    world.api = SimulatedApi::Real(RealApiOptions::default());
+    world.api = SimulatedApi::Platform(PlatformOptions::default());
     world.default_workspace = Some("wrkspc_default0".to_owned());
     world.discount_percent = 10;
     for (id, name) in [

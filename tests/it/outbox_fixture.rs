@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use spendwatch::delivery::DeliveryWorker;
 use spendwatch_base::clock::{Clock, ManualClock, Random};
 use spendwatch_base::outbound::{HttpClientConfig, client_for};
+use spendwatch_base::receiver::WebhookSettings;
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::alert::{AbsoluteThreshold, EndedBy, Identity, Observed, Slot};
 use spendwatch_domain::alerts::notification::{Fact, Reason};
@@ -19,8 +20,8 @@ use spendwatch_domain::units::subject::{Subject, SubjectKind};
 use spendwatch_metrics::counters::Counters;
 use spendwatch_notify::Notifier;
 use spendwatch_notify::envelope::Links;
-use spendwatch_notify::receivers::slack::{self, Slack};
-use spendwatch_notify::receivers::webhook::{self, Webhook};
+use spendwatch_notify::receivers::slack::Slack;
+use spendwatch_notify::receivers::webhook::Webhook;
 use spendwatch_store::decisions::Commit;
 use spendwatch_store::messages::{MessageFilter, MessageState};
 use spendwatch_store::outbox::NewMessage;
@@ -73,6 +74,7 @@ impl OutboxFixture {
     pub fn worker(&self, store: &Store, name: &str, notifier: Notifier) -> DeliveryWorker {
         DeliveryWorker {
             name: NotifierName::from(name),
+            shows_repeats: matches!(notifier, Notifier::Slack(_) | Notifier::SlackApi(_)),
             notifier,
             store: store.clone(),
             clock: Clock::Manual(self.clock.clone()),
@@ -229,12 +231,11 @@ pub fn secret(text: &str) -> Secret {
 }
 
 pub fn slack(url: &str) -> Notifier {
-    let settings = slack::Settings { url: secret(url) };
-    Notifier::Slack(Slack::new(client(url), settings).unwrap())
+    Notifier::Slack(Slack::new(client(url), secret(url)).unwrap())
 }
 
 pub fn webhook(url: &str) -> Notifier {
-    let settings = webhook::Settings {
+    let settings = WebhookSettings {
         url: secret(url),
         signing_secrets: Vec::new(),
         headers: Vec::new(),

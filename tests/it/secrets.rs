@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use spendwatch_base::clock::Clock;
 use spendwatch_simulator::Simulator;
-use spendwatch_simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
-use spendwatch_simulator::directory::{SimulatedInvite, SimulatedKey, SimulatedUser};
+use spendwatch_simulator::api::{EndpointAccess, PlatformOptions, SimulatedApi};
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
 use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::directory::{SimulatedInvite, SimulatedKey, SimulatedUser};
 
 use crate::program::{Home, Program, get, month_rule, send_request, write_secret};
 use crate::receiver::{Answer, Receiver};
@@ -224,14 +224,14 @@ fn world_of_keys(clock: &Clock, speaks: SimulatedApi, own: &str) -> World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn returned_keys_reach_no_output_and_their_workspaces_stay_distinct() {
-    let older = RealApiOptions {
+    let older = PlatformOptions {
         analytics: EndpointAccess::Forbidden,
-        ..RealApiOptions::default()
+        ..PlatformOptions::default()
     };
     for speaks in [
         SimulatedApi::Guide,
-        SimulatedApi::Real(RealApiOptions::default()),
-        SimulatedApi::Real(older),
+        SimulatedApi::Platform(PlatformOptions::default()),
+        SimulatedApi::Platform(older),
     ] {
         let hook = Receiver::start(|_| None).await;
         let own = hook

@@ -16,10 +16,11 @@ use spendwatch_domain::units::span::{Hour, HourSpan};
 use spendwatch_domain::units::subject::SubjectKind;
 use spendwatch_domain::usage::bucket::{Amounts, Part, UsageKey};
 use spendwatch_metrics::counters::CycleOutcome;
-use spendwatch_simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
-use spendwatch_simulator::directory::{SimulatedKey, SimulatedUser};
+use spendwatch_simulator::api::{EndpointAccess, PlatformOptions, SimulatedApi};
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
-use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::amounts::{SimulatedUsage, UsageDetail};
+use spendwatch_simulator::world::directory::{SimulatedKey, SimulatedUser};
 use spendwatch_store::Store;
 
 use crate::harness::{WatcherFixture, at, hours, organization, rule};
@@ -31,7 +32,7 @@ const DEFAULT: &str = "wrkspc_default0";
 /// Two workspaces and the default one, with keys and users.
 fn world() -> World {
     let mut world = World::seeded(7);
-    world.api = SimulatedApi::Real(RealApiOptions::default());
+    world.api = SimulatedApi::Platform(PlatformOptions::default());
     world.default_workspace = Some(DEFAULT.to_owned());
     world.add_workspace("wrkspc_a", "Alpha");
     world.add_workspace("wrkspc_b", "Beta");
@@ -393,9 +394,9 @@ async fn interrupted_history_load_resumes() {
 async fn without_estimate_data_age_is_that_of_the_bill() {
     let mut world = world();
     world.refreshed_until = Some(at("2026-11-24T11:40:00Z"));
-    world.api = SimulatedApi::Real(RealApiOptions {
+    world.api = SimulatedApi::Platform(PlatformOptions {
         reports: EndpointAccess::Forbidden,
-        ..RealApiOptions::default()
+        ..PlatformOptions::default()
     });
     let fixture = fixture(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
     let store = fixture.open_store();
@@ -423,9 +424,9 @@ async fn dialect_is_detected_again_after_three_refusals() {
     let mut watcher = fixture.watcher(&store).await;
     fixture.cycle(&mut watcher).await;
     assert_eq!(watcher.dialect(), Some(Dialect::Analytics));
-    fixture.simulator.world().api = SimulatedApi::Real(RealApiOptions {
+    fixture.simulator.world().api = SimulatedApi::Platform(PlatformOptions {
         analytics: EndpointAccess::Absent,
-        ..RealApiOptions::default()
+        ..PlatformOptions::default()
     });
     let mut result = Vec::new();
     for _ in 0..5 {
@@ -485,7 +486,7 @@ async fn unpriced_model_makes_lower_bound() {
 #[tokio::test]
 async fn estimate_uses_every_price_factor() {
     let mut world = World::seeded(1);
-    world.api = SimulatedApi::Real(RealApiOptions::default());
+    world.api = SimulatedApi::Platform(PlatformOptions::default());
     world.default_workspace = Some(DEFAULT.to_owned());
     world.add_workspace("wrkspc_a", "Alpha");
     let million = 1_000_000;

@@ -9,7 +9,7 @@ use spendwatch_domain::units::period::Period;
 use spendwatch_domain::units::span::Hour;
 use spendwatch_domain::units::subject::SubjectKind;
 use spendwatch_domain::usage::bucket::{Amounts, Part};
-use spendwatch_simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
+use spendwatch_simulator::api::{EndpointAccess, PlatformOptions, SimulatedApi};
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
 use spendwatch_simulator::world::World;
 
@@ -19,7 +19,7 @@ const SONNET: &str = "claude-sonnet-4-5";
 
 fn world() -> World {
     let mut world = World::seeded(7);
-    world.api = SimulatedApi::Real(RealApiOptions::default());
+    world.api = SimulatedApi::Platform(PlatformOptions::default());
     world.default_workspace = Some("wrkspc_default0".to_owned());
     world.add_workspace("wrkspc_a", "Alpha");
     world.add_workspace("wrkspc_b", "Beta");
@@ -122,9 +122,9 @@ async fn refused_estimate_keeps_last_value() {
     let unbilled = hours("2026-11-24T10:00:00Z", "2026-11-24T13:00:00Z");
     let before = fixture.ledger(&store, None, unbilled).await;
     assert!(before > Usd::from_dollars(1));
-    fixture.simulator.world().api = SimulatedApi::Real(RealApiOptions {
+    fixture.simulator.world().api = SimulatedApi::Platform(PlatformOptions {
         reports: EndpointAccess::Forbidden,
-        ..RealApiOptions::default()
+        ..PlatformOptions::default()
     });
     fixture.simulator.world().refreshed_until = Some(at("2026-11-24T09:40:00Z"));
     for minutes in 0..8 {
@@ -134,7 +134,7 @@ async fn refused_estimate_keeps_last_value() {
     }
     assert_eq!(fixture.ledger(&store, None, unbilled).await, before);
     // Once it is reported again, everything matches.
-    fixture.simulator.world().api = SimulatedApi::Real(RealApiOptions::default());
+    fixture.simulator.world().api = SimulatedApi::Platform(PlatformOptions::default());
     for _ in 0..5 {
         fixture.cycle_after(20, &mut watcher).await;
     }
@@ -203,9 +203,9 @@ async fn moving_watermark_matches_truth() {
 async fn without_watermark_newest_day_is_estimated() {
     let mut world = world();
     world.refresh_lag = SignedDuration::from_hours(5);
-    world.api = SimulatedApi::Real(RealApiOptions {
+    world.api = SimulatedApi::Platform(PlatformOptions {
         hides_watermark: true,
-        ..RealApiOptions::default()
+        ..PlatformOptions::default()
     });
     let fixture = fixture(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
     let store = fixture.open_store();
@@ -239,9 +239,9 @@ async fn without_watermark_newest_day_is_estimated() {
 #[tokio::test]
 async fn rolling_span_ends_with_data() {
     let mut world = World::seeded(7);
-    world.api = SimulatedApi::Real(RealApiOptions {
+    world.api = SimulatedApi::Platform(PlatformOptions {
         reports: EndpointAccess::Forbidden,
-        ..RealApiOptions::default()
+        ..PlatformOptions::default()
     });
     world.default_workspace = Some("wrkspc_default0".to_owned());
     world.add_workspace("wrkspc_a", "Alpha");

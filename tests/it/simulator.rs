@@ -15,8 +15,9 @@ use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::span::{Day, HourSpan};
 use spendwatch_domain::usage::bucket::{Part, sum};
 use spendwatch_simulator::Simulator;
-use spendwatch_simulator::directory::HOSTILE_NAMES;
-use spendwatch_simulator::world::{ModelBreakdown, SimulatedUsage, StatedMonth, World};
+use spendwatch_simulator::world::amounts::SimulatedUsage;
+use spendwatch_simulator::world::realistic::HOSTILE_NAMES;
+use spendwatch_simulator::world::{ModelBreakdown, StatedMonth, World};
 
 use crate::harness::{at, hours};
 

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use spendwatch_base::clock::Clock;
 use spendwatch_simulator::Simulator;
-use spendwatch_simulator::directory::{SimulatedKey, SimulatedUser};
 use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::directory::{SimulatedKey, SimulatedUser};
 
 use crate::program::{Home, Program, get};
 use crate::receiver::{Answer, Receiver};

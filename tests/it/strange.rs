@@ -8,7 +8,7 @@ use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::subject::SubjectKind;
 use spendwatch_metrics::counters::CycleOutcome;
 use spendwatch_simulator::Simulator;
-use spendwatch_simulator::api::{RealApiOptions, SimulatedApi};
+use spendwatch_simulator::api::{PlatformOptions, SimulatedApi};
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
 use spendwatch_simulator::world::World;
 use spendwatch_store::Store;
@@ -29,7 +29,7 @@ fn field(name: &str, json: &str) -> ServerFault {
 fn world(is_real: bool) -> World {
     let mut world = World::empty();
     if is_real {
-        world.api = SimulatedApi::Real(RealApiOptions::default());
+        world.api = SimulatedApi::Platform(PlatformOptions::default());
         world.default_workspace = Some("wrkspc_default0".to_owned());
     }
     for (id, name) in [("wrkspc_a", "Alpha"), ("wrkspc_b", "Beta")] {

@@ -1,9 +1,9 @@
 //! Slack threads from the outbox to the channel, over restarts and deletions.
 
+use spendwatch_base::receiver::{ReceiverSettings, SlackApiSettings};
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::notification::Reason::{self, Escalated, First, Repeated, Resolved};
-use spendwatch_notify::receivers::slack_api::{Settings, SlackApi};
-use spendwatch_notify::{Notifier, post};
+use spendwatch_notify::Notifier;
 use spendwatch_store::messages::MessageState;
 use spendwatch_store::{CommitPoint, Faults, Store};
 
@@ -11,13 +11,12 @@ use crate::outbox_fixture::{OutboxFixture, ids};
 use crate::slack_server::{SlackServer, TOKEN};
 
 fn bot(server: &SlackServer, channel: &str) -> Notifier {
-    let settings = Settings {
+    let settings = SlackApiSettings {
         token: Secret::new(TOKEN.to_owned()),
         channel: channel.to_owned(),
         api_url: server.url.clone(),
     };
-    let client = post::client(&Secret::new(server.url.clone()), false).unwrap();
-    Notifier::SlackApi(SlackApi::new(client, settings).unwrap())
+    Notifier::new(ReceiverSettings::SlackApi(settings), false).unwrap()
 }
 
 /// Decides and sends one message with a new worker, as after a restart.

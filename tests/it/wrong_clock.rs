@@ -20,7 +20,7 @@ use spendwatch_notify::Notifier;
 use spendwatch_notify::outcome::Delivery;
 use spendwatch_notify::receivers::memory::Memory;
 use spendwatch_simulator::Simulator;
-use spendwatch_simulator::api::{RealApiOptions, SimulatedApi};
+use spendwatch_simulator::api::{PlatformOptions, SimulatedApi};
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
 use spendwatch_simulator::world::World;
 use spendwatch_store::Store;
@@ -40,7 +40,7 @@ const STEPS: [i64; 6] = [40 * 1440, 1440, 10, -10, -1440, -40 * 1440];
 fn world(dialect: Dialect) -> World {
     let mut world = World::seeded(7);
     if dialect != Dialect::Guide {
-        world.api = SimulatedApi::Real(RealApiOptions::default());
+        world.api = SimulatedApi::Platform(PlatformOptions::default());
         world.default_workspace = Some("wrkspc_default0".to_owned());
     }
     world.refresh_lag = SignedDuration::from_hours(2);
@@ -205,9 +205,9 @@ async fn a_start_with_a_wrong_clock_changes_nothing() {
         let mut stage = stage(dialect).await;
         stage.is_auto = dialect == Dialect::Reports;
         if stage.is_auto {
-            stage.simulator.world().api = SimulatedApi::Real(RealApiOptions {
+            stage.simulator.world().api = SimulatedApi::Platform(PlatformOptions {
                 analytics: spendwatch_simulator::api::EndpointAccess::Absent,
-                ..RealApiOptions::default()
+                ..PlatformOptions::default()
             });
         }
         let store = stage.open_store();
@@ -489,7 +489,7 @@ async fn skewed(minutes: i64, dialect: Dialect) -> Simulator {
     let clock = Clock::system();
     let mut world = World::empty();
     if dialect != Dialect::Guide {
-        world.api = SimulatedApi::Real(RealApiOptions::default());
+        world.api = SimulatedApi::Platform(PlatformOptions::default());
     }
     world.add_workspace("wrkspc_a", "Alpha");
     world.spend("wrkspc_a", SONNET, clock.now(), "7");

@@ -1,5 +1,5 @@
-//! Time and randomness (their only source), secrets, the HTTP client, templates, private files and child processes.
-//! Contains nothing about spend.
+//! Time and randomness (their only source), secrets, the HTTP client, templates, settings of receivers, private files and
+//! child processes. Contains nothing about spend.
 
 pub mod clock;
 pub mod outbound;
@@ -8,3 +8,5 @@ pub mod process;
 pub mod secret;
 pub mod subprocess;
 pub mod template;
+
+pub mod receiver;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use reqwest::Url;
 
+use crate::effective::{self, HIDDEN, quoted};
 use crate::problem::Location;
 use crate::reader::{Located, SectionReader};
 use crate::secret_file;
@@ -23,7 +24,9 @@ const HOLDS_A_SECRET: &str = "contains a login or a query, which may be secret; 
 /// Reads the source of a secret; `None` if it is not set or invalid.
 pub fn read(section: &SectionReader<'_>, key: &'static str) -> Option<SecretSource> {
     let node = section.node(key)?;
-    read_node(section, section.key(key), node)
+    let (source, shown) = read_node(section, section.key(key), node)?;
+    section.record(key, shown);
+    Some(source)
 }
 
 /// Reads the source of a required secret.
@@ -51,7 +54,8 @@ pub fn required_encrypted_url(
 /// Reads a URL that contains no secret, but to which a secret is sent. Plain text causes no warning.
 pub fn encrypted_plain_url(section: &SectionReader<'_>, key: &'static str) -> Option<SecretSource> {
     let node = section.node(key)?;
-    let source = read_in_the_open(section, section.key(key), node)?;
+    let (source, shown) = read_in_the_open(section, section.key(key), node)?;
+    section.record(key, shown);
     let parsed = check_encrypted_url(section, key, &source);
     if matches!(source, SecretSource::Literal(_)) && parsed.as_ref().is_some_and(may_hold_a_secret)
     {
@@ -85,10 +89,10 @@ pub fn plain_urls(
             location: item.location.clone(),
             key: format!("{}[{index}]", section.key(key)),
         };
-        let source = read_in_the_open(section, located.key.clone(), item)?;
+        let (source, shown) = read_in_the_open(section, located.key.clone(), item)?;
         let Some(known) = known(section, &source) else {
             // The output of a command is checked at run time.
-            return Some(source);
+            return Some((source, shown));
         };
         let is_literal = matches!(source, SecretSource::Literal(_));
         match parse_url(&known) {
@@ -109,17 +113,25 @@ pub fn plain_urls(
             }
             Some(_) => {}
         }
-        Some(source)
+        Some((source, shown))
     };
-    items.iter().enumerate().filter_map(read_item).collect()
+    let read = items.iter().enumerate().filter_map(read_item);
+    let (sources, shown): (Vec<_>, Vec<_>) = read.unzip();
+    section.record(key, effective::list(shown));
+    sources
 }
 
 /// Reads a URL without a warning about plain text.
-fn read_in_the_open(section: &SectionReader<'_>, key: String, node: &Node) -> Option<SecretSource> {
+fn read_in_the_open(
+    section: &SectionReader<'_>,
+    key: String,
+    node: &Node,
+) -> Option<(SecretSource, String)> {
     match &node.value {
-        Value::Text(text) if !text.trim().is_empty() => {
-            Some(SecretSource::Literal(Secret::new(text.clone())))
-        }
+        Value::Text(text) if !text.trim().is_empty() => Some((
+            SecretSource::Literal(Secret::new(text.clone())),
+            quoted(text),
+        )),
         Value::Text(_)
         | Value::Number(_)
         | Value::Bool(_)
@@ -197,25 +209,25 @@ pub fn known(section: &SectionReader<'_>, source: &SecretSource) -> Option<Secre
 
 /// Reads several secrets, as used during a rotation.
 pub fn read_list(section: &SectionReader<'_>, key: &'static str) -> Vec<SecretSource> {
-    let Some(node) = section.node(key) else {
-        return Vec::new();
-    };
-    let Value::List(items) = &node.value else {
-        return read_node(section, section.key(key), node)
-            .into_iter()
-            .collect();
-    };
     let item_key = |index: usize| format!("{}[{index}]", section.key(key));
-    items
-        .iter()
-        .enumerate()
-        .filter_map(|(index, item)| read_node(section, item_key(index), item))
-        .collect()
+    let read: Vec<_> = match section.node(key).map(|node| (node, &node.value)) {
+        None => Vec::new(),
+        Some((_, Value::List(items))) => {
+            let items = items.iter().enumerate();
+            let read = items.filter_map(|(index, item)| read_node(section, item_key(index), item));
+            read.collect()
+        }
+        Some((node, _)) => Vec::from_iter(read_node(section, section.key(key), node)),
+    };
+    let (sources, shown): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+    section.record(key, effective::list(shown));
+    sources
 }
 
 /// Reads secrets by name, such as headers. Plain text causes no warning, because their values are often not secret.
 pub fn read_map(section: &SectionReader<'_>, key: &'static str) -> Vec<(String, SecretSource)> {
     let Some(node) = section.node(key) else {
+        section.record(key, effective::table::<&str>([]));
         return Vec::new();
     };
     let Value::Table(table) = &node.value else {
@@ -224,18 +236,33 @@ pub fn read_map(section: &SectionReader<'_>, key: &'static str) -> Vec<(String, 
         return Vec::new();
     };
     let source = |name: &str, item: &Node| match &item.value {
-        Value::Text(text) => Some(SecretSource::Literal(Secret::new(text.clone()))),
+        Value::Text(text) => Some(literal(text)),
         Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) | Value::Table(_) => {
             read_node(section, format!("{}.{name}", section.key(key)), item)
         }
     };
-    table
-        .iter()
-        .filter_map(|(name, item)| Some((name.clone(), source(name, item)?)))
-        .collect()
+    let read = table.iter().filter_map(|(name, item)| {
+        let (source, shown) = source(name, item)?;
+        Some(((name.clone(), source), (quoted(name), shown)))
+    });
+    let (sources, shown): (Vec<_>, Vec<_>) = read.unzip();
+    section.record(key, effective::table(shown));
+    sources
 }
 
-fn read_node(section: &SectionReader<'_>, key: String, node: &Node) -> Option<SecretSource> {
+fn literal(text: &str) -> (SecretSource, String) {
+    (
+        SecretSource::Literal(Secret::new(text.to_owned())),
+        quoted(HIDDEN),
+    )
+}
+
+/// Returns the source of a secret, also as TOML without a secret in plain text.
+fn read_node(
+    section: &SectionReader<'_>,
+    key: String,
+    node: &Node,
+) -> Option<(SecretSource, String)> {
     let located = Located {
         value: (),
         location: node.location.clone(),
@@ -253,13 +280,13 @@ fn read_node(section: &SectionReader<'_>, key: String, node: &Node) -> Option<Se
                     "is a secret in plain text; better give its source, for example `{ env = \"NAME\" }` or `{ file = \"…\" }`",
                 );
             }
-            Some(SecretSource::Literal(Secret::new(text.clone())))
+            Some(literal(text))
         }
         Value::Table(table) => {
-            let below = section.subsection(table, located.key, node);
+            let below = section.subsection(table, located.key, &node.location);
             let source = read_source(&below);
             below.finish();
-            source
+            source.map(|source| (source, below.recorded()))
         }
         Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) => {
             let expected =
@@ -315,11 +342,10 @@ fn read_source(section: &SectionReader<'_>) -> Option<SecretSource> {
 
 fn read_aws(section: &SectionReader<'_>, has_other_sources: bool) -> Option<SecretSource> {
     let name = section.required_text("aws_secret");
-    let text = |key: &'static str| {
-        let has = section.has(key);
-        has.then(|| section.required_text(key)).flatten()
-    };
-    let (field, region) = (text("field"), text("region"));
+    let (field, region) = (
+        section.optional_text("field"),
+        section.optional_text("region"),
+    );
     if has_other_sources {
         section
             .problem_here("must have exactly one source: `env`, `file`, `command` or `aws_secret`");

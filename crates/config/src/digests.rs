@@ -1,8 +1,9 @@
 //! `[[digests]]`: scheduled summaries.
 
+use crate::effective::list;
 use crate::notifiers::NotifierConfig;
 use crate::reader::SectionReader;
-use crate::terms::{read_notify, read_period, read_schedule, read_zone};
+use crate::terms::{parse_schedule, read_notify, read_period, read_zone};
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::period::Period;
 use spendwatch_domain::units::schedule::Schedule;
@@ -45,7 +46,7 @@ fn check_notifiers(
     notifiers: &[NotifierConfig],
 ) {
     for notifier in notifiers {
-        if digest.notify.contains(&notifier.name) && !notifier.kind.accepts_digests() {
+        if digest.notify.contains(&notifier.name) && !notifier.kind.capabilities().accepts_digests {
             section.problem(
                 "notify",
                 format!(
@@ -58,7 +59,7 @@ fn check_notifiers(
     let mut all = notifiers.iter();
     if digest.notify.is_empty()
         && !notifiers.is_empty()
-        && !all.any(|notifier| notifier.kind.accepts_digests())
+        && !all.any(|notifier| notifier.kind.capabilities().accepts_digests)
     {
         section.problem_here("has no receiver, because no notifier accepts digests");
     }
@@ -66,13 +67,17 @@ fn check_notifiers(
 
 fn read_one(section: &SectionReader<'_>, names: &[String]) -> Option<DigestConfig> {
     let name = section.name("name");
-    let zone = read_zone(section);
     if !section.has("schedule") {
         section.problem("schedule", "is missing, for example `0 0 9 * * Mon`");
     }
-    let schedule = read_schedule(section, "schedule", zone);
+    let schedule = section.text("schedule");
+    let zone = read_zone(section);
+    let schedule = schedule.and_then(|text| parse_schedule(section, "schedule", &text.value, zone));
     let period = read_period(section, Period::Week);
-    let notify = read_notify(section, names).unwrap_or_default();
+    let notify = read_notify(section, names).unwrap_or_else(|| {
+        section.record("notify", list([]));
+        Vec::new()
+    });
     Some(DigestConfig {
         name: name?.value,
         schedule: schedule?,

@@ -2,89 +2,90 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::fmt::friendly::{Designator, Spacing, SpanParser, SpanPrinter};
+use jiff::{SignedDuration, Span, SpanRelativeTo, SpanRound, Unit};
 
+use crate::effective::quoted;
 use crate::reader::SectionReader;
 
-const UNITS: [(char, i64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
+const PARSER: SpanParser = SpanParser::new();
+const PRINTER: SpanPrinter = SpanPrinter::new()
+    .designator(Designator::Compact)
+    .spacing(Spacing::None);
+const DAYS: SpanRelativeTo<'static> = SpanRelativeTo::days_are_24_hours();
 /// A hundred years.
-const MAX_SECONDS: i64 = 36_500 * 86_400;
+const MAX: SignedDuration = SignedDuration::from_hours(36_500 * 24);
 
 /// Parses whole numbers with the units d, h, m and s, larger units first; at most 36,500 days.
 pub fn parse(text: &str) -> Option<SignedDuration> {
-    let mut seconds: i64 = 0;
-    let mut rest = text.trim();
-    let mut last_unit = i64::MAX;
-    if rest.is_empty() {
+    let text = text.trim();
+    // The parser also accepts signs, fractions, spaces, and other units such as months and milliseconds.
+    let is_plain = |byte: u8| byte.is_ascii_digit() || b"dhms".contains(&byte);
+    if !text.bytes().all(is_plain) || text.contains("ms") {
         return None;
     }
-    while !rest.is_empty() {
-        let n_digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let count: i64 = rest[..n_digits].parse().ok()?;
-        let sign = rest[n_digits..].chars().next()?;
-        let (_, unit) = UNITS.into_iter().find(|(unit, _)| *unit == sign)?;
-        if unit >= last_unit {
-            return None;
-        }
-        last_unit = unit;
-        seconds = seconds.checked_add(count.checked_mul(unit)?)?;
-        rest = &rest[n_digits + 1..];
-    }
-    (seconds <= MAX_SECONDS).then(|| SignedDuration::from_secs(seconds))
+    let duration = PARSER.parse_span(text).ok()?.to_duration(DAYS).ok()?;
+    (duration <= MAX).then_some(duration)
 }
 
 /// Formats a duration so that [`parse`] reads it. Fractions of a second are dropped.
 pub fn text(duration: SignedDuration) -> String {
-    let mut rest = duration.as_secs();
-    let mut text = String::new();
-    for (sign, unit) in UNITS {
-        if rest >= unit {
-            text.push_str(&format!("{}{sign}", rest / unit));
-            rest %= unit;
-        }
-    }
-    if text.is_empty() {
-        text.push_str("0s");
-    }
-    text
+    let days = SpanRound::new().largest(Unit::Day).relative(DAYS);
+    let seconds = Span::new().seconds(duration.min(MAX).as_secs());
+    let span = seconds.round(days).expect("at most a hundred years");
+    PRINTER.span_to_string(&span)
 }
 
 /// Reads a duration.
 pub fn read(section: &SectionReader<'_>, key: &'static str) -> Option<SignedDuration> {
     let given = section.text(key)?;
     let duration = parse(&given.value);
-    if duration.is_none() {
-        let expected = "expected a duration, for example `30s`, `5m`, `24h` or `90d`";
-        section.problem(key, format!("is `{}`, {expected}", given.value));
+    match duration {
+        Some(duration) => section.record(key, quoted(text(duration))),
+        None => {
+            let expected = "expected a duration, for example `30s`, `5m`, `24h` or `90d`";
+            section.problem(key, format!("is `{}`, {expected}", given.value));
+        }
     }
     duration
 }
 
+/// Reads a duration that has a default.
+pub fn read_or(
+    section: &SectionReader<'_>,
+    key: &'static str,
+    default: SignedDuration,
+) -> SignedDuration {
+    let duration = read(section, key).unwrap_or(default);
+    section.record(key, quoted(text(duration)));
+    duration
+}
+
+/// Reads a duration that may be zero.
+pub fn read_delay(section: &SectionReader<'_>, key: &'static str, default: Duration) -> Duration {
+    let default = SignedDuration::try_from(default).unwrap_or(MAX);
+    read_or(section, key, default).unsigned_abs()
+}
+
 /// Reads a duration of at least one second.
 pub fn read_wait(section: &SectionReader<'_>, key: &'static str, default: Duration) -> Duration {
-    let Some(duration) = read(section, key) else {
+    let wait = read_delay(section, key, default);
+    if wait.is_zero() {
+        section.problem(key, "must be above zero, for example `30s`");
         return default;
-    };
-    match Duration::try_from(duration) {
-        Ok(duration) if !duration.is_zero() => duration,
-        _ => {
-            section.problem(key, "must be above zero, for example `30s`");
-            default
-        }
     }
+    wait
 }
 
 /// Reads a duration of whole days, at least one.
 pub fn read_days(section: &SectionReader<'_>, key: &'static str, default: i32) -> i32 {
-    let Some(duration) = read(section, key) else {
-        return default;
-    };
-    let days = duration.as_secs() / 86_400;
-    if days < 1 || days * 86_400 != duration.as_secs() {
+    let hours = SignedDuration::from_hours(i64::from(default) * 24);
+    let seconds = read_or(section, key, hours).as_secs();
+    if seconds == 0 || seconds % 86_400 != 0 {
         section.problem(key, "must be at least one whole day, for example `90d`");
         return default;
     }
-    i32::try_from(days).unwrap_or(default)
+    i32::try_from(seconds / 86_400).unwrap_or(default)
 }
 
 #[cfg(test)]
@@ -105,7 +106,9 @@ mod tests {
         check("1h30m", Some(5400), "1h30m");
         check("24h", Some(86_400), "1d");
         check("0s", Some(0), "0s");
-        check("36500d", Some(MAX_SECONDS), "36500d");
+        check("36500d", Some(MAX.as_secs()), "36500d");
+        check("90s", Some(90), "1m30s");
+        check("2d3h4m5s", Some(183_845), "2d3h4m5s");
         for wrong in [
             "",
             "5",
@@ -117,6 +120,18 @@ mod tests {
             "1.5h",
             "5 m",
             "36501d",
+            "5ms",
+            "1h 30m",
+            "1mo",
+            "1w",
+            "1y",
+            "5min",
+            "P1D",
+            "1:30",
+            "+5m",
+            "5m ago",
+            "d",
+            "5m3",
             "99999999999999999999d",
             "5µ",
         ] {

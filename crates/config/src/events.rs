@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use crate::durations;
+use crate::effective::{self, quoted};
 use crate::near::nearest;
 use crate::problem::ConfigProblem;
 use crate::reader::SectionReader;
@@ -72,7 +73,16 @@ pub fn read(rule: &SectionReader<'_>) -> Vec<EventRule> {
             events.push(event_rule);
         }
     }
+    rule.record("events", effective::list(events.iter().map(shown)));
     events
+}
+
+fn shown(of: &EventRule) -> String {
+    let time = of.event.timing().config_key();
+    let time = time.map(|key| (key, quoted(durations::text(of.time))));
+    let event = [("event", quoted(of.event))];
+    let severity = [("severity", quoted(of.severity))];
+    effective::table(event.into_iter().chain(time).chain(severity))
 }
 
 /// Returns one threshold for each severity in use.
@@ -144,7 +154,7 @@ fn read_one(rule: &SectionReader<'_>, item: &Node, key: &str) -> Option<EventRul
             }
         },
         Value::Table(table) => {
-            let section = rule.subsection(table, key.to_owned(), item);
+            let section = rule.subsection(table, key.to_owned(), &item.location);
             let event_rule = read_table(&section);
             section.finish();
             event_rule

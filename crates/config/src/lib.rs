@@ -6,6 +6,7 @@ pub mod problem;
 pub mod secret_file;
 pub mod source;
 
+pub mod effective;
 pub mod tree;
 
 pub mod reader;
@@ -33,31 +34,36 @@ pub mod digests;
 pub mod defaults;
 pub mod rules;
 
-pub mod show;
-
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use crate::digests::DigestConfig;
+use crate::effective::EffectiveConfig;
 use crate::near::unknown;
-use crate::notifiers::{NotifierConfig, NotifierKind};
+use crate::notifiers::NotifierConfig;
 use crate::organizations::OrganizationConfig;
 use crate::prices::PricesConfig;
 use crate::problem::{ConfigProblem, Problems};
 use crate::reader::SectionReader;
 use crate::rules::NotifierNames;
 use crate::sections::{
-    AuditConfig, HeartbeatConfig, HttpConfig, LogConfig, MetricsConfig, PollConfig,
-    SecretToCommandConfig, StoreConfig,
+    AuditConfig, HeartbeatConfig, HttpConfig, LogConfig, MetricsConfig, SecretToCommandConfig,
+    StoreConfig,
 };
 use crate::source::Environment;
 use crate::tree::{NO_FILE, Tree};
+use spendwatch_domain::ledger::coverage::PollSettings;
 use spendwatch_domain::rules::rule::Rule;
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::matcher::Team;
 use spendwatch_domain::units::privacy::Privacy;
+use spendwatch_domain::units::schedule::Schedule;
 
 /// The annotated example, which `init` writes.
 pub const TEMPLATE: &str = include_str!("../../../config/spendwatch.toml");
+
+/// Used if no notifier is configured.
+const DEFAULT_NOTIFIER: &str = r#"notifiers = [{ name = "console", type = "console" }]"#;
 
 /// A complete, checked configuration.
 #[derive(Debug, Clone)]
@@ -65,7 +71,9 @@ pub struct Config {
     /// `None` if it comes from the environment alone.
     pub file: Option<PathBuf>,
     pub organizations: Vec<OrganizationConfig>,
-    pub poll: PollConfig,
+    /// When cycles start, in UTC.
+    pub poll_schedule: Schedule,
+    pub poll: PollSettings,
     pub store: StoreConfig,
     pub http: HttpConfig,
     pub metrics: MetricsConfig,
@@ -85,6 +93,8 @@ pub struct Config {
     pub warnings: Vec<ConfigProblem>,
     /// Unusable secrets; empty unless the configuration was loaded for a command.
     pub unresolved: Vec<Unresolved>,
+    /// All values as they were read, including defaults.
+    pub effective: EffectiveConfig,
 }
 
 /// An unusable secret: a variable that is not set, a file that cannot be read, or an invalid value.
@@ -210,10 +220,17 @@ fn read_with(
 ) -> Result<Config, Problems> {
     let tree = Tree::parse(text, file)?;
     let problems = Problems::default();
+    let effective = RefCell::<EffectiveConfig>::default();
     let mut table = tree.with_environment(environment, &problems);
     defaults::apply_to_rules(&mut table, &problems);
-    let root = SectionReader::root(&table, file, &problems, environment);
-    let (notifiers, names) = notifiers::read(&root);
+    let root = SectionReader::root(&table, file, &problems, environment, &effective);
+    let (mut notifiers, names) = notifiers::read(&root);
+    let default =
+        Tree::parse(DEFAULT_NOTIFIER, None)?.with_environment(&Environment::new(), &problems);
+    if notifiers.is_empty() {
+        let root = SectionReader::root(&default, None, &problems, environment, &effective);
+        (notifiers, _) = notifiers::read(&root);
+    }
     let teams = teams::read(&root, &names);
     let audience = NotifierNames {
         names: &names,
@@ -226,11 +243,13 @@ fn read_with(
             .filter_map(|notifier| Some(notifier.fallback.as_ref()?.as_str()))
             .collect(),
     };
+    let (poll_schedule, poll) = sections::read_poll(&root);
     let store = sections::read_store(&root);
     let config = Config {
         file: file.map(Path::to_owned),
         organizations: organizations::read(&root),
-        poll: sections::read_poll(&root),
+        poll_schedule,
+        poll,
         http: sections::read_http(&root),
         metrics: sections::read_metrics(&root),
         prices: prices::read_section(&root),
@@ -243,9 +262,10 @@ fn read_with(
         audit: sections::read_audit(&root, &store.path),
         secret_to_command: sections::read_secret_to_command(&root),
         store,
-        notifiers: with_default(notifiers),
+        notifiers,
         warnings: Vec::new(),
         unresolved: Vec::new(),
+        effective: EffectiveConfig::default(),
     };
     sections::check_windows(&root, &config.poll, &config.store);
     rules::check_names(&root, &config.organizations, &config.teams);
@@ -266,17 +286,9 @@ fn read_with(
     Ok(Config {
         warnings,
         unresolved: unresolved.collect(),
+        effective: effective.into_inner(),
         ..config
     })
-}
-
-/// Adds the console if no notifier is configured.
-fn with_default(notifiers: Vec<NotifierConfig>) -> Vec<NotifierConfig> {
-    if notifiers.is_empty() {
-        vec![NotifierConfig::new("console", NotifierKind::Console)]
-    } else {
-        notifiers
-    }
 }
 
 #[cfg(test)]

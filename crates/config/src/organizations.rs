@@ -70,7 +70,7 @@ fn read_one(section: &SectionReader<'_>) -> Option<OrganizationConfig> {
     let name = if section.has("name") {
         section.name("name").map(|name| name.value)
     } else {
-        Some("default".to_owned())
+        Some(section.text_or("name", "default"))
     };
     let base_url = read_base_url(section);
     let mut dialects = vec![("auto", None)];
@@ -85,7 +85,7 @@ fn read_one(section: &SectionReader<'_>) -> Option<OrganizationConfig> {
         );
     }
     let timeout = durations::read_wait(section, "timeout", Duration::from_secs(30));
-    let max_concurrency = section.integer("max_concurrency", (1, 1000)).unwrap_or(2);
+    let max_concurrency = section.integer_or("max_concurrency", (1, 1000), 2);
     let per_minute = section.integer("max_requests_per_minute", (0, 1_000_000));
     let ca_file = read_ca_file(section);
     Some(OrganizationConfig {
@@ -95,7 +95,7 @@ fn read_one(section: &SectionReader<'_>) -> Option<OrganizationConfig> {
         api_version,
         admin_key: admin_key?,
         timeout,
-        max_concurrency: usize::try_from(max_concurrency).unwrap_or(2),
+        max_concurrency,
         max_requests_per_minute: per_minute.and_then(|n| u32::try_from(n).ok()),
         ca_file,
     })
@@ -103,24 +103,19 @@ fn read_one(section: &SectionReader<'_>) -> Option<OrganizationConfig> {
 
 /// Reads the API version. An unknown one is only a warning, since it may still be compatible.
 fn read_api_version(section: &SectionReader<'_>) -> String {
-    let Some(text) = section.text("api_version") else {
-        return DEFAULT_API_VERSION.to_owned();
-    };
+    let text = section.text_or("api_version", DEFAULT_API_VERSION);
     let known = API_VERSIONS
         .map(|version| format!("`{version}`"))
         .join(" or ");
-    let is_day = text.value.len() == 10 && text.value.parse::<Date>().is_ok();
+    let is_day = text.len() == 10 && text.parse::<Date>().is_ok();
     if !is_day {
-        let message = format!("is `{}`, which is not a version; use {known}", text.value);
+        let message = format!("is `{text}`, which is not a version; use {known}");
         section.problem("api_version", message);
-    } else if !API_VERSIONS.contains(&text.value.as_str()) {
-        let message = format!(
-            "is `{}`, which this release does not support; use {known}",
-            text.value
-        );
+    } else if !API_VERSIONS.contains(&text.as_str()) {
+        let message = format!("is `{text}`, which this release does not support; use {known}");
         section.warn("api_version", message);
     }
-    text.value
+    text
 }
 
 fn read_ca_file(section: &SectionReader<'_>) -> Option<PathBuf> {
@@ -133,14 +128,12 @@ fn read_ca_file(section: &SectionReader<'_>) -> Option<PathBuf> {
 }
 
 fn read_base_url(section: &SectionReader<'_>) -> String {
+    let text = section.text_or("base_url", DEFAULT_BASE_URL);
     let allow_http = section.bool("allow_http", false);
-    let Some(text) = section.text("base_url") else {
-        return DEFAULT_BASE_URL.to_owned();
-    };
-    if let Err(message) = check_base_url(&text.value, allow_http) {
+    if let Err(message) = check_base_url(&text, allow_http) {
         section.problem("base_url", message);
     }
-    text.value
+    text
 }
 
 /// Checks that a base URL uses `https://`, or `http://` to loopback, so that the key is not sent in clear text by accident.

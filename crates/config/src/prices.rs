@@ -34,18 +34,14 @@ pub struct PricesConfig {
 
 /// Reads `[prices]` and its file. Errors in the file have its own lines.
 pub fn read_section(root: &SectionReader<'_>) -> PricesConfig {
-    let (mut file, mut prices) = (None, built_in());
-    if let Some(section) = root.section("prices") {
-        if section.has("file") {
-            file = section
-                .required_text("file")
-                .map(|text| PathBuf::from(text.value));
-        }
-        if let Some(own) = file.as_deref().and_then(|path| read_file(&section, path)) {
-            prices.replace_with(own);
-        }
-        section.finish();
+    let mut prices = built_in();
+    let section = root.section_or_empty("prices");
+    let file = section.optional_text("file");
+    let file = file.map(|text| PathBuf::from(text.value));
+    if let Some(own) = file.as_deref().and_then(|path| read_file(&section, path)) {
+        prices.replace_with(own);
     }
+    section.finish();
     PricesConfig {
         file,
         prices: Arc::new(prices),

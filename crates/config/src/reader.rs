@@ -1,14 +1,19 @@
 //! Reads sections key by key. A key that was read is a known key; [`SectionReader::finish`] reports all others as unknown,
-//! with the nearest match.
+//! with the nearest match. Values and defaults are recorded for `check-config --show`, except for secrets.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::path::Path;
 
+use crate::effective::{self, EffectiveConfig, Values, quoted};
 use crate::near::nearest;
 use crate::problem::{ConfigProblem, Location, Problems};
 use crate::source::Environment;
 use crate::tree::{Node, Table, Value};
+
+/// A section that is not set.
+static EMPTY: Table = BTreeMap::new();
 
 /// One table of the configuration.
 pub struct SectionReader<'a> {
@@ -17,7 +22,10 @@ pub struct SectionReader<'a> {
     location: Location,
     problems: &'a Problems,
     environment: &'a Environment,
+    effective: &'a RefCell<EffectiveConfig>,
     read_keys: RefCell<BTreeSet<&'static str>>,
+    /// In the order in which they are read first.
+    recorded: RefCell<Values>,
 }
 
 /// A value with its location, so that a later check can report it.
@@ -35,6 +43,7 @@ impl<'a> SectionReader<'a> {
         file: Option<&Path>,
         problems: &'a Problems,
         environment: &'a Environment,
+        effective: &'a RefCell<EffectiveConfig>,
     ) -> SectionReader<'a> {
         SectionReader {
             table,
@@ -42,7 +51,9 @@ impl<'a> SectionReader<'a> {
             location: file.map_or(Location::Nowhere, |file| Location::File(file.to_owned())),
             problems,
             environment,
+            effective,
             read_keys: RefCell::default(),
+            recorded: RefCell::default(),
         }
     }
 
@@ -63,64 +74,29 @@ impl<'a> SectionReader<'a> {
 
     /// Reports an error of a key.
     pub fn problem(&self, key: &str, message: impl Into<String>) {
-        let location = self
-            .table
-            .get(key)
-            .map_or(&self.location, |node| &node.location);
-        self.problems.add(ConfigProblem::new(
-            location.clone(),
-            self.key(key),
-            message.into(),
-        ));
+        self.problems.add(self.problem_of(key, message));
     }
 
     /// Reports an unusable secret, an error only for commands that need it.
     pub fn unresolved(&self, key: &str, message: impl Into<String>) {
-        let location = self
-            .table
-            .get(key)
-            .map_or(&self.location, |node| &node.location);
-        self.problems.add_unresolved(ConfigProblem::new(
-            location.clone(),
-            self.key(key),
-            message.into(),
-        ));
+        self.problems.add_unresolved(self.problem_of(key, message));
     }
 
     /// Reports an unusable secret by a clause that does not continue the key.
     pub fn unresolved_clause(&self, key: &str, message: impl Into<String>) {
-        let location = self
-            .table
-            .get(key)
-            .map_or(&self.location, |node| &node.location);
-        self.problems.add_unresolved(ConfigProblem::clause(
-            location.clone(),
-            self.key(key),
-            message.into(),
-        ));
+        let location = self.location_of(key);
+        self.problems
+            .add_unresolved(ConfigProblem::clause(location, self.key(key), message));
     }
 
     /// Reports an unusable secret that was read before.
     pub fn unresolved_at<T>(&self, located: &Located<T>, message: impl Into<String>) {
-        let location = located.location.clone();
-        self.problems.add_unresolved(ConfigProblem::new(
-            location,
-            located.key.clone(),
-            message.into(),
-        ));
+        self.problems.add_unresolved(located.problem(message));
     }
 
     /// Reports a warning about a key.
     pub fn warn(&self, key: &str, message: impl Into<String>) {
-        let location = self
-            .table
-            .get(key)
-            .map_or(&self.location, |node| &node.location);
-        self.problems.warn(ConfigProblem::new(
-            location.clone(),
-            self.key(key),
-            message.into(),
-        ));
+        self.problems.warn(self.problem_of(key, message));
     }
 
     /// Reports an error in a file that the configuration names.
@@ -135,21 +111,35 @@ impl<'a> SectionReader<'a> {
 
     /// Reports an error of a value that was read before.
     pub fn problem_at<T>(&self, located: &Located<T>, message: impl Into<String>) {
-        self.problems.add(ConfigProblem::new(
-            located.location.clone(),
-            located.key.clone(),
-            message.into(),
-        ));
+        self.problems.add(located.problem(message));
     }
 
     /// Reports a warning about a value that was read before.
     pub fn warn_at<T>(&self, located: &Located<T>, message: impl Into<String>) {
-        let location = located.location.clone();
-        self.problems.warn(ConfigProblem::new(
-            location,
-            located.key.clone(),
-            message.into(),
-        ));
+        self.problems.warn(located.problem(message));
+    }
+
+    fn problem_of(&self, key: &str, message: impl Into<String>) -> ConfigProblem {
+        ConfigProblem::new(self.location_of(key), self.key(key), message)
+    }
+
+    fn location_of(&self, key: &str) -> Location {
+        let node = self.table.get(key);
+        node.map_or(&self.location, |node| &node.location).clone()
+    }
+
+    /// Records the effective value of a key, as TOML.
+    pub fn record(&self, key: &'static str, toml: String) {
+        let mut recorded = self.recorded.borrow_mut();
+        match recorded.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, value)) => *value = toml,
+            None => recorded.push((key, toml)),
+        }
+    }
+
+    /// Returns the recorded values as a TOML inline table.
+    pub fn recorded(&self) -> String {
+        effective::table(self.recorded.borrow().iter().cloned())
     }
 
     /// Returns whether a key is set.
@@ -160,14 +150,18 @@ impl<'a> SectionReader<'a> {
     /// Reads a string.
     pub fn text(&self, key: &'static str) -> Option<Located<String>> {
         let node = self.node(key)?;
-        match &node.value {
-            Value::Text(text) => Some(self.located(key, node, text.clone())),
-            Value::Number(_)
-            | Value::Bool(_)
-            | Value::Date(_)
-            | Value::List(_)
-            | Value::Table(_) => self.wrong_type(key, node, "a string in quotes"),
-        }
+        let text = self.item(node, self.key(key), text_of(node), "a string in quotes")?;
+        self.record(key, quoted(&text.value));
+        Some(text)
+    }
+
+    /// Reads a string that has a default.
+    pub fn text_or(&self, key: &'static str, default: &str) -> String {
+        let text = self
+            .text(key)
+            .map_or_else(|| default.to_owned(), |text| text.value);
+        self.record(key, quoted(&text));
+        text
     }
 
     /// Reads a string that must be set and not empty.
@@ -184,6 +178,11 @@ impl<'a> SectionReader<'a> {
         Some(text)
     }
 
+    /// Reads a string that may be missing, but not empty.
+    pub fn optional_text(&self, key: &'static str) -> Option<Located<String>> {
+        self.has(key).then(|| self.required_text(key))?
+    }
+
     /// Reads a name: 1 to 200 characters, none of them a control character.
     pub fn name(&self, key: &'static str) -> Option<Located<String>> {
         let text = self.required_text(key)?;
@@ -198,7 +197,7 @@ impl<'a> SectionReader<'a> {
     }
 
     /// Reads one of `words` and returns its value. `later` lists words of later versions.
-    pub fn choice<T: Clone>(
+    pub fn choice<T: Clone + PartialEq>(
         &self,
         key: &'static str,
         choices: &[(&str, T)],
@@ -206,6 +205,9 @@ impl<'a> SectionReader<'a> {
         default: T,
     ) -> T {
         let Some(text) = self.text(key) else {
+            if let Some((word, _)) = choices.iter().find(|(_, meaning)| *meaning == default) {
+                self.record(key, quoted(word));
+            }
             return default;
         };
         if let Some((_, meaning)) = choices.iter().find(|(word, _)| *word == text.value) {
@@ -234,25 +236,23 @@ impl<'a> SectionReader<'a> {
 
     /// Reads a boolean.
     pub fn bool(&self, key: &'static str, default: bool) -> bool {
-        let Some(node) = self.node(key) else {
-            return default;
-        };
-        match (&node.value, &node.location) {
-            (Value::Bool(truth), _) => *truth,
-            (Value::Text(text), Location::Variable(_)) if text == "true" => true,
-            (Value::Text(text), Location::Variable(_)) if text == "false" => false,
-            _ => self
-                .wrong_type(key, node, "true or false")
-                .unwrap_or(default),
-        }
+        let value = self.node(key).and_then(|node| {
+            let value = match (&node.value, &node.location) {
+                (Value::Bool(truth), _) => Some(*truth),
+                (Value::Text(text), Location::Variable(_)) => text.parse().ok(),
+                _ => None,
+            };
+            value.or_else(|| self.wrong_type(key, node, "true or false"))
+        });
+        let value = value.unwrap_or(default);
+        self.record(key, value.to_string());
+        value
     }
 
     /// Reads an integer within `bounds`, both inclusive.
     pub fn integer(&self, key: &'static str, bounds: (i64, i64)) -> Option<i64> {
         let node = self.node(key)?;
-        let digits = number_text(node)?;
-        let Some(number) = digits.and_then(|digits| digits.replace('_', "").parse::<i64>().ok())
-        else {
+        let Some(number) = digits_of(node).and_then(|digits| digits.parse::<i64>().ok()) else {
             return self.wrong_type(key, node, "an integer");
         };
         if !(bounds.0..=bounds.1).contains(&number) {
@@ -262,46 +262,39 @@ impl<'a> SectionReader<'a> {
             );
             return None;
         }
+        self.record(key, number.to_string());
         Some(number)
+    }
+
+    /// Reads an integer that has a default.
+    pub fn integer_or<T: TryFrom<i64> + Display>(
+        &self,
+        key: &'static str,
+        bounds: (i64, i64),
+        default: T,
+    ) -> T {
+        let number = self.integer(key, bounds);
+        let number = number
+            .and_then(|number| T::try_from(number).ok())
+            .unwrap_or(default);
+        self.record(key, number.to_string());
+        number
     }
 
     /// Reads a number as its digits, without `_`, so that no precision is lost.
     pub fn digits(&self, key: &'static str) -> Option<Located<String>> {
         let node = self.node(key)?;
-        match number_text(node).flatten() {
-            Some(digits) => Some(self.located(key, node, digits.replace('_', ""))),
-            None => self.wrong_type(key, node, "a number"),
-        }
+        let digits = self.item(node, self.key(key), digits_of(node), "a number")?;
+        self.record(key, digits.value.clone());
+        Some(digits)
     }
 
     /// Reads a table of numbers, each as its digits.
     pub fn digits_map(&self, key: &'static str) -> Vec<(String, Located<String>)> {
-        let Some(node) = self.node(key) else {
-            return Vec::new();
-        };
-        let Value::Table(table) = &node.value else {
-            self.wrong_type::<()>(key, node, "a table of numbers");
-            return Vec::new();
-        };
-        let mut numbers = Vec::new();
-        for (name, item) in table {
-            let item_key = format!("{}.{name}", self.key(key));
-            match number_text(item).flatten() {
-                Some(digits) => {
-                    let located = Located {
-                        value: digits.replace('_', ""),
-                        location: item.location.clone(),
-                        key: item_key,
-                    };
-                    numbers.push((name.clone(), located));
-                }
-                None => {
-                    let message = format!("is {}, expected a number", item.value.kind());
-                    self.problems
-                        .add(ConfigProblem::new(item.location.clone(), item_key, message));
-                }
-            }
-        }
+        let numbers = self.map(key, "a table of numbers", digits_of, "a number");
+        let shown = numbers.iter();
+        let shown = shown.map(|(name, digits)| (quoted(name), digits.value.clone()));
+        self.record(key, effective::table(shown));
         numbers
     }
 
@@ -310,74 +303,82 @@ impl<'a> SectionReader<'a> {
         let node = self.node(key)?;
         let items = match &node.value {
             Value::List(items) => items,
-            Value::Text(text) => return Some(vec![self.located(key, node, text.clone())]),
+            Value::Text(text) => {
+                self.record(key, effective::list([quoted(text)]));
+                return Some(vec![self.located(self.key(key), node, text.clone())]);
+            }
             Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::Table(_) => {
                 return self.wrong_type(key, node, "a list of strings");
             }
         };
-        let mut texts = Vec::new();
-        for (index, item) in items.iter().enumerate() {
+        let texts = items.iter().enumerate().filter_map(|(index, item)| {
             let item_key = format!("{}[{index}]", self.key(key));
-            match &item.value {
-                Value::Text(text) => {
-                    texts.push(Located {
-                        value: text.clone(),
-                        location: item.location.clone(),
-                        key: item_key,
-                    });
-                }
-                other => {
-                    let message = format!("is {}, expected a string in quotes", other.kind());
-                    self.problems
-                        .add(ConfigProblem::new(item.location.clone(), item_key, message));
-                }
-            }
-        }
+            self.item(item, item_key, text_of(item), "a string in quotes")
+        });
+        let texts: Vec<Located<String>> = texts.collect();
+        self.record(
+            key,
+            effective::list(texts.iter().map(|text| quoted(&text.value))),
+        );
         Some(texts)
+    }
+
+    /// Reads a list of strings that is empty by default.
+    pub fn texts_or_none(&self, key: &'static str) -> Vec<Located<String>> {
+        self.texts(key).unwrap_or_else(|| {
+            self.record(key, effective::list([]));
+            Vec::new()
+        })
     }
 
     /// Reads a table of strings.
     pub fn text_map(&self, key: &'static str) -> Vec<(String, Located<String>)> {
+        let texts = self.map(key, "a table of strings", text_of, "a string in quotes");
+        let shown = texts.iter();
+        let shown = shown.map(|(name, text)| (quoted(name), quoted(&text.value)));
+        self.record(key, effective::table(shown));
+        texts
+    }
+
+    fn map(
+        &self,
+        key: &'static str,
+        expected: &str,
+        value_of: fn(&Node) -> Option<String>,
+        expected_item: &str,
+    ) -> Vec<(String, Located<String>)> {
         let Some(node) = self.node(key) else {
             return Vec::new();
         };
         let Value::Table(table) = &node.value else {
-            self.wrong_type::<()>(key, node, "a table of strings");
+            self.wrong_type::<()>(key, node, expected);
             return Vec::new();
         };
-        let mut texts = Vec::new();
-        for (name, item) in table {
+        let entries = table.iter().filter_map(|(name, item)| {
             let item_key = format!("{}.{name}", self.key(key));
-            match &item.value {
-                Value::Text(text) => {
-                    let located = Located {
-                        value: text.clone(),
-                        location: item.location.clone(),
-                        key: item_key,
-                    };
-                    texts.push((name.clone(), located));
-                }
-                other => {
-                    let message = format!("is {}, expected a string in quotes", other.kind());
-                    self.problems
-                        .add(ConfigProblem::new(item.location.clone(), item_key, message));
-                }
-            }
-        }
-        texts
+            let value = self.item(item, item_key, value_of(item), expected_item)?;
+            Some((name.clone(), value))
+        });
+        entries.collect()
     }
 
     /// Reads a nested table.
     pub fn section(&self, key: &'static str) -> Option<SectionReader<'a>> {
         let node = self.node(key)?;
         match &node.value {
-            Value::Table(table) => Some(self.subsection(table, self.key(key), node)),
+            Value::Table(table) => Some(self.subsection(table, self.key(key), &node.location)),
             Value::Text(_)
             | Value::Number(_)
             | Value::Bool(_)
             | Value::Date(_)
             | Value::List(_) => self.wrong_type(key, node, "a table"),
         }
+    }
+
+    /// Reads a nested table whose keys all have defaults.
+    pub fn section_or_empty(&self, key: &'static str) -> SectionReader<'a> {
+        self.section(key)
+            .unwrap_or_else(|| self.subsection(&EMPTY, self.key(key), &self.location))
     }
 
     /// Reads a list of tables, `[[…]]`.
@@ -393,7 +394,9 @@ impl<'a> SectionReader<'a> {
         for (index, item) in items.iter().enumerate() {
             let item_key = format!("{}[{index}]", self.key(key));
             match &item.value {
-                Value::Table(table) => sections.push(self.subsection(table, item_key, item)),
+                Value::Table(table) => {
+                    sections.push(self.subsection(table, item_key, &item.location))
+                }
                 other => {
                     let message = format!("is {}, expected a table", other.kind());
                     self.problems
@@ -404,7 +407,7 @@ impl<'a> SectionReader<'a> {
         sections
     }
 
-    /// Reports every key that was not read as unknown.
+    /// Reports every key that was not read as unknown, and adds a section of the root to the effective configuration.
     pub fn finish(&self) {
         let read_keys = self.read_keys.borrow();
         for (key, node) in self
@@ -421,6 +424,10 @@ impl<'a> SectionReader<'a> {
             let problem = ConfigProblem::new(node.location.clone(), "", message);
             self.problems.add(problem);
         }
+        if !self.path.is_empty() && !self.path.contains('.') {
+            let section = (self.path.clone(), self.recorded.take());
+            self.effective.borrow_mut().sections.push(section);
+        }
     }
 
     /// Returns the raw value of a key and marks the key as known.
@@ -430,14 +437,21 @@ impl<'a> SectionReader<'a> {
     }
 
     /// Returns a reader of a table at any depth.
-    pub fn subsection(&self, table: &'a Table, path: String, node: &Node) -> SectionReader<'a> {
+    pub fn subsection(
+        &self,
+        table: &'a Table,
+        path: String,
+        location: &Location,
+    ) -> SectionReader<'a> {
         SectionReader {
             table,
             path,
-            location: node.location.clone(),
+            location: location.clone(),
             problems: self.problems,
             environment: self.environment,
+            effective: self.effective,
             read_keys: RefCell::default(),
+            recorded: RefCell::default(),
         }
     }
 
@@ -450,11 +464,30 @@ impl<'a> SectionReader<'a> {
         }
     }
 
-    fn located<T>(&self, key: &str, node: &Node, value: T) -> Located<T> {
+    fn located<T>(&self, key: String, node: &Node, value: T) -> Located<T> {
         Located {
             value,
             location: node.location.clone(),
-            key: self.key(key),
+            key,
+        }
+    }
+
+    /// Returns a value with its location, or reports that it has another type.
+    fn item(
+        &self,
+        node: &Node,
+        key: String,
+        value: Option<String>,
+        expected: &str,
+    ) -> Option<Located<String>> {
+        match value {
+            Some(value) => Some(self.located(key, node, value)),
+            None => {
+                let message = format!("is {}, expected {expected}", node.value.kind());
+                self.problems
+                    .add(ConfigProblem::new(node.location.clone(), key, message));
+                None
+            }
         }
     }
 
@@ -467,11 +500,26 @@ impl<'a> SectionReader<'a> {
     }
 }
 
-/// Returns the digits of a number, including one from the environment; `Some(None)` for anything else.
-fn number_text(node: &Node) -> Option<Option<String>> {
-    Some(match (&node.value, &node.location) {
-        (Value::Number(digits), _) => Some(digits.clone()),
-        (Value::Text(text), Location::Variable(_)) => Some(text.trim().to_owned()),
+impl<T> Located<T> {
+    fn problem(&self, message: impl Into<String>) -> ConfigProblem {
+        ConfigProblem::new(self.location.clone(), self.key.clone(), message)
+    }
+}
+
+fn text_of(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::Text(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) | Value::Table(_) => {
+            None
+        }
+    }
+}
+
+/// Returns the digits of a number, including one from the environment, without `_`.
+fn digits_of(node: &Node) -> Option<String> {
+    match (&node.value, &node.location) {
+        (Value::Number(digits), _) => Some(digits.replace('_', "")),
+        (Value::Text(text), Location::Variable(_)) => Some(text.trim().replace('_', "")),
         _ => None,
-    })
+    }
 }

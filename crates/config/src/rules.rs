@@ -6,13 +6,12 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use crate::amounts::{read_count, read_usd};
+use crate::effective::{self, quoted};
 use crate::organizations::OrganizationConfig;
 use crate::reader::SectionReader;
 use crate::terms::{read_glob, read_notify, read_period, read_zone};
 use crate::{budgets, durations, events, thresholds};
-use spendwatch_domain::rules::rule::{
-    EventRule, GapUnit, Limit, Quantity, Rule, Threshold, Watch, Windows,
-};
+use spendwatch_domain::rules::rule::{EventRule, GapUnit, Limit, Quantity, Rule, Watch, Windows};
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::ids::{NotifierName, RuleName, UNASSIGNED};
 use spendwatch_domain::units::matcher::{Glob, Matcher, Team};
@@ -47,8 +46,8 @@ pub fn read(root: &SectionReader<'_>, audience: &NotifierNames<'_>) -> Vec<Rule>
     let mut names: Vec<String> = Vec::new();
     let mut rules = Vec::new();
     for section in root.sections("rules") {
-        let is_enabled = section.bool("enabled", true);
         let name = section.name("name").map(|name| name.value);
+        let is_enabled = section.bool("enabled", true);
         if let Some(name) = &name {
             if names.contains(name) {
                 let message = format!("duplicates the name `{name}` of an earlier rule");
@@ -124,73 +123,81 @@ fn read_one(
         }
         Vec::new()
     };
-    let measured = if is_of_events {
-        of_events(&events)
+    let for_each = if is_of_events {
+        SubjectKind::Organization
     } else {
-        read_measured(section, watch)
+        read_for_each(section, watch)
     };
     let matcher = read_matcher(section, watch, &events);
-    let hold = durations::read(section, "for").unwrap_or(SignedDuration::ZERO);
-    let keep_firing = durations::read(section, "keep_firing_for").unwrap_or(SignedDuration::ZERO);
-    let inactive = read_inactive(section);
-    let labels = read_labels(section);
+    let period = match watch {
+        Watch::Lifecycle | Watch::DataAge => Period::Month,
+        Watch::Spend
+        | Watch::BurnRate
+        | Watch::Tokens
+        | Watch::Requests
+        | Watch::Reconciliation(_) => read_period(section, Period::Month),
+    };
     let zone = read_zone(section);
+    let (limit, windows, thresholds) = if is_of_events {
+        let thresholds = events::thresholds(&events);
+        (Some(Limit::Fixed(0)), Windows::default(), thresholds)
+    } else {
+        let limit = read_limit(section, watch, for_each);
+        let windows = read_windows(section, watch);
+        let thresholds = thresholds::read(section, watch, limit.as_ref());
+        (limit, windows, thresholds)
+    };
+    let for_duration = durations::read_or(section, "for", SignedDuration::ZERO);
+    let keep_firing_for = durations::read_or(section, "keep_firing_for", SignedDuration::ZERO);
+    let clear_below = if is_of_events {
+        Percent::HUNDRED
+    } else {
+        read_clear_below(section)
+    };
     let repeat_interval = read_repeat(section);
+    let min_usd = if is_of_events {
+        Usd::ZERO
+    } else {
+        read_min_usd(section)
+    };
+    let inactive = read_inactive(section);
+    // A team's notifiers replace default notifiers, but not listed ones.
+    let uses_default_notifiers = !section.has("notify") && !audience.of_teams.is_empty();
     let notify = read_notify(section, audience.names).unwrap_or_else(|| audience.everyone());
+    if !uses_default_notifiers {
+        section.record("notify", effective::list(notify.iter().map(quoted)));
+    }
     if notify.is_empty() {
         section.warn(
             "notify",
             "is empty, so nobody is notified; remove it to use all notifiers",
         );
     }
+    let labels = read_labels(section);
     Some(Rule {
         name: RuleName::new(name?),
-        limit: measured.limit?,
-        min_usd: measured.min_usd,
-        windows: measured.windows,
+        limit: limit?,
+        min_usd,
+        windows,
         inactive,
         watch,
-        for_each: measured.for_each,
+        for_each,
         matcher,
-        period: measured.period,
+        period,
         zone,
         events,
-        thresholds: measured.thresholds,
-        for_duration: hold,
-        keep_firing_for: keep_firing,
-        clear_below: measured.clear_below,
+        thresholds,
+        for_duration,
+        keep_firing_for,
+        clear_below,
         repeat_interval,
-        uses_default_notifiers: !section.has("notify") && !audience.of_teams.is_empty(),
+        uses_default_notifiers,
         notify,
         labels,
     })
 }
 
-/// Settings that rules on events do not have.
-struct MeasuredSettings {
-    for_each: SubjectKind,
-    period: Period,
-    limit: Option<Limit>,
-    min_usd: Usd,
-    windows: Windows,
-    thresholds: Vec<Threshold>,
-    clear_below: Percent,
-}
-
-/// Returns placeholders for a rule on events, which measures nothing; each event has its own severity.
-fn of_events(events: &[EventRule]) -> MeasuredSettings {
-    MeasuredSettings {
-        for_each: SubjectKind::Organization,
-        period: Period::Month,
-        limit: Some(Limit::Fixed(0)),
-        min_usd: Usd::ZERO,
-        windows: Windows::default(),
-        thresholds: events::thresholds(events),
-        clear_below: Percent::HUNDRED,
-    }
-}
-
-fn read_measured(section: &SectionReader<'_>, watch: Watch) -> MeasuredSettings {
+fn read_for_each(section: &SectionReader<'_>, watch: Watch) -> SubjectKind {
     let subjects = SubjectKind::ALL.map(|kind| (kind.as_str(), kind));
     let for_each = section.choice("for_each", &subjects, &[], SubjectKind::Organization);
     if watch == Watch::DataAge && section.has("period") {
@@ -202,23 +209,14 @@ fn read_measured(section: &SectionReader<'_>, watch: Watch) -> MeasuredSettings 
     if let Some(message) = why_not(watch, for_each) {
         section.problem("for_each", message);
     }
-    let limit = read_limit(section, watch, for_each);
-    if watch == Watch::BurnRate && limit == Some(Limit::Fixed(0)) {
-        section.problem(
-            "limit_usd",
-            "must be above zero for `watch = \"burn_rate\"`",
-        );
+    for_each
+}
+
+fn read_min_usd(section: &SectionReader<'_>) -> Usd {
+    if !section.has("min_usd") {
+        section.record("min_usd", Usd::ZERO.to_string());
     }
-    let min_usd = read_usd(section, "min_usd").unwrap_or_default();
-    MeasuredSettings {
-        for_each,
-        period: read_period(section, Period::Month),
-        min_usd: Usd::from_pico(min_usd),
-        windows: read_windows(section, watch),
-        thresholds: thresholds::read(section, watch, limit.as_ref()),
-        clear_below: read_clear_below(section),
-        limit,
-    }
+    Usd::from_pico(read_usd(section, "min_usd").unwrap_or_default())
 }
 
 /// Reads `watch`. For reconciliation, the key of the limit decides whether the gap is measured in USD or percent.
@@ -319,9 +317,7 @@ fn read_labels(section: &SectionReader<'_>) -> BTreeMap<String, String> {
 }
 
 fn read_matcher(rule: &SectionReader<'_>, watch: Watch, events: &[EventRule]) -> Matcher {
-    let Some(section) = rule.section("match") else {
-        return Matcher::default();
-    };
+    let section = rule.section_or_empty("match");
     let glob = |key| {
         section
             .text(key)
@@ -354,6 +350,7 @@ fn read_matcher(rule: &SectionReader<'_>, watch: Watch, events: &[EventRule]) ->
         events::check_match(&section, events);
     }
     section.finish();
+    rule.record("match", section.recorded());
     matcher
 }
 
@@ -417,18 +414,29 @@ fn read_limit(section: &SectionReader<'_>, watch: Watch, for_each: SubjectKind) 
         };
         section.problem(fitting, message);
     }
+    if watch == Watch::BurnRate && limit == Some(0) {
+        section.problem(
+            "limit_usd",
+            "must be above zero for `watch = \"burn_rate\"`",
+        );
+    }
     limit.map(Limit::Fixed)
 }
 
 /// Reads `windows`, such as `["24h", "3h"]`: the long one, then the short one.
 fn read_windows(section: &SectionReader<'_>, watch: Watch) -> Windows {
-    let Some(given) = section.texts("windows") else {
-        return Windows::default();
-    };
     if watch != Watch::BurnRate {
-        section.problem("windows", "applies only to `watch = \"burn_rate\"`");
+        if section.has("windows") {
+            section.problem("windows", "applies only to `watch = \"burn_rate\"`");
+        }
         return Windows::default();
     }
+    let Some(given) = section.texts("windows") else {
+        let Windows { long, short } = Windows::default();
+        let shown = [long, short].map(|hours| quoted(Period::Rolling(hours)));
+        section.record("windows", effective::list(shown));
+        return Windows::default();
+    };
     let hours: Vec<Option<u32>> = given
         .iter()
         .map(|text| match Period::parse(&text.value) {
@@ -451,7 +459,7 @@ fn read_windows(section: &SectionReader<'_>, watch: Watch) -> Windows {
 
 fn read_inactive(section: &SectionReader<'_>) -> Vec<WeeklyWindow> {
     let mut windows = Vec::new();
-    for text in section.texts("inactive_during").unwrap_or_default() {
+    for text in section.texts_or_none("inactive_during") {
         match WeeklyWindow::parse(&text.value) {
             Some(window) => windows.push(window),
             None => {
@@ -535,15 +543,13 @@ fn read_server_limit(
 }
 
 fn read_clear_below(section: &SectionReader<'_>) -> Percent {
-    let Some(text) = section.text("clear_below") else {
-        return Percent::HUNDRED;
-    };
-    match Percent::parse(&text.value).filter(|percent| *percent <= Percent::HUNDRED) {
+    let text = section.text_or("clear_below", "100%");
+    match Percent::parse(&text).filter(|percent| *percent <= Percent::HUNDRED) {
         Some(percent) => percent,
         None => {
             section.problem(
                 "clear_below",
-                format!("is `{}`, expected a percentage up to `100%`", text.value),
+                format!("is `{text}`, expected a percentage up to `100%`"),
             );
             Percent::HUNDRED
         }
@@ -551,18 +557,15 @@ fn read_clear_below(section: &SectionReader<'_>) -> Percent {
 }
 
 fn read_repeat(section: &SectionReader<'_>) -> Option<SignedDuration> {
-    let text = section.text("repeat_interval")?;
-    if text.value == "never" {
+    let text = section.text_or("repeat_interval", "never");
+    if text == "never" {
         return None;
     }
     let interval =
-        durations::parse(&text.value).filter(|interval| *interval >= SignedDuration::from_mins(1));
+        durations::parse(&text).filter(|interval| *interval >= SignedDuration::from_mins(1));
     if interval.is_none() {
         let expected = "expected `never` or a duration of at least one minute, for example `24h`";
-        section.problem(
-            "repeat_interval",
-            format!("is `{}`, {expected}", text.value),
-        );
+        section.problem("repeat_interval", format!("is `{text}`, {expected}"));
     }
     interval
 }

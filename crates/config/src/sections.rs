@@ -9,28 +9,13 @@ use crate::near::nearest;
 use crate::problem::redacted_address;
 use crate::reader::SectionReader;
 use crate::source::SecretSource;
-use crate::terms::read_schedule;
+use crate::terms::parse_schedule;
 use crate::{credentials, durations};
 use spendwatch_base::secret::Secret;
+use spendwatch_domain::ledger::coverage::PollSettings;
 use spendwatch_domain::units::period::Zone;
 use spendwatch_domain::units::privacy::{Privacy, UserNaming};
 use spendwatch_domain::units::schedule::Schedule;
-
-/// `[poll]`: schedule and extent of polling.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PollConfig {
-    /// In UTC.
-    pub schedule: Schedule,
-    /// How far back the first cycles read days.
-    pub history_days: i32,
-    /// How far back the first cycles read hours.
-    pub hourly_history_days: i32,
-    /// Time after its end at which an hour is settled.
-    pub settle: SignedDuration,
-    /// How far back settled days are read again.
-    pub correction_days: i32,
-    pub correction_interval: SignedDuration,
-}
 
 /// `[store]`: database file and retention.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,37 +83,31 @@ pub struct AuditConfig {
     pub syslog: Option<PathBuf>,
 }
 
-/// Reads `[poll]`.
-pub fn read_poll(root: &SectionReader<'_>) -> PollConfig {
-    let default = || Schedule::parse("0 */5 * * * *", Zone::utc()).expect("a valid schedule");
-    let mut poll = PollConfig {
-        schedule: default(),
-        history_days: 100,
-        hourly_history_days: 14,
-        settle: SignedDuration::from_mins(10),
-        correction_days: 30,
-        correction_interval: SignedDuration::from_hours(1),
+/// Reads `[poll]`, and its schedule in UTC.
+pub fn read_poll(root: &SectionReader<'_>) -> (Schedule, PollSettings) {
+    const DEFAULT: &str = "0 */5 * * * *";
+    let section = root.section_or_empty("poll");
+    let parsed = |text| parse_schedule(&section, "schedule", text, Zone::utc());
+    let schedule = parsed(&section.text_or("schedule", DEFAULT))
+        .or_else(|| parsed(DEFAULT))
+        .expect("the default is valid");
+    let poll = PollSettings {
+        history_days: durations::read_days(&section, "history", 100),
+        hourly_history_days: durations::read_days(&section, "hourly_history", 14),
+        settle: durations::read_or(&section, "settle", SignedDuration::from_mins(10)),
+        correction_days: durations::read_days(&section, "correction_window", 30),
+        correction_interval: durations::read_or(
+            &section,
+            "correction_interval",
+            SignedDuration::from_hours(1),
+        ),
     };
-    let Some(section) = root.section("poll") else {
-        return poll;
-    };
-    if let Some(schedule) = read_schedule(&section, "schedule", Zone::utc()) {
-        poll.schedule = schedule;
-    }
-    poll.history_days = durations::read_days(&section, "history", poll.history_days);
-    poll.hourly_history_days =
-        durations::read_days(&section, "hourly_history", poll.hourly_history_days);
-    poll.settle = durations::read(&section, "settle").unwrap_or(poll.settle);
-    poll.correction_days =
-        durations::read_days(&section, "correction_window", poll.correction_days);
-    poll.correction_interval =
-        durations::read(&section, "correction_interval").unwrap_or(poll.correction_interval);
     section.finish();
-    poll
+    (schedule, poll)
 }
 
 /// Checks that retention is not shorter than the history that is read.
-pub fn check_windows(root: &SectionReader<'_>, poll: &PollConfig, store: &StoreConfig) {
+pub fn check_windows(root: &SectionReader<'_>, poll: &PollSettings, store: &StoreConfig) {
     let windows = [
         (
             "hourly_history",
@@ -166,36 +145,33 @@ pub fn check_windows(root: &SectionReader<'_>, poll: &PollConfig, store: &StoreC
 
 /// Reads `[store]`.
 pub fn read_store(root: &SectionReader<'_>) -> StoreConfig {
-    let mut store = StoreConfig {
-        path: PathBuf::from("spendwatch.db"),
-        hourly_retention_days: 100,
-        daily_retention_days: 800,
-    };
-    let Some(section) = root.section("store") else {
-        return store;
-    };
-    if let Some(url) = section.text("url") {
-        match url.value.strip_prefix("sqlite://") {
-            Some(path) if !path.is_empty() => store.path = PathBuf::from(path),
-            _ if url.value.starts_with("postgres") => {
-                section.problem(
-                    "url",
-                    "is a PostgreSQL URL, which is not in this version; use `sqlite://FILE`",
-                );
-            }
-            _ => section.problem(
+    let section = root.section_or_empty("store");
+    let url = section.text_or("url", "sqlite://spendwatch.db");
+    let path = match url.strip_prefix("sqlite://") {
+        Some(path) if !path.is_empty() => path,
+        _ if url.starts_with("postgres") => {
+            section.problem(
+                "url",
+                "is a PostgreSQL URL, which is not in this version; use `sqlite://FILE`",
+            );
+            ""
+        }
+        _ => {
+            section.problem(
                 "url",
                 format!(
                     "is {}, expected `sqlite://FILE`, for example `sqlite://spendwatch.db`",
-                    redacted_address(&url.value)
+                    redacted_address(&url)
                 ),
-            ),
+            );
+            ""
         }
-    }
-    store.hourly_retention_days =
-        durations::read_days(&section, "hourly_retention", store.hourly_retention_days);
-    store.daily_retention_days =
-        durations::read_days(&section, "daily_retention", store.daily_retention_days);
+    };
+    let store = StoreConfig {
+        path: PathBuf::from(path),
+        hourly_retention_days: durations::read_days(&section, "hourly_retention", 100),
+        daily_retention_days: durations::read_days(&section, "daily_retention", 800),
+    };
     section.finish();
     store
 }
@@ -213,53 +189,19 @@ pub fn is_token_too_short(token: &Secret) -> bool {
 
 /// Reads `[http]`.
 pub fn read_http(root: &SectionReader<'_>) -> HttpConfig {
-    let default = SocketAddr::from(([127, 0, 0, 1], 9899));
-    let mut http = HttpConfig {
-        listen: default,
-        external_url: None,
-        bearer_token: None,
-        public_metrics: false,
-        max_connections: 512,
+    let section = root.section_or_empty("http");
+    let http = HttpConfig {
+        listen: read_listen(&section),
+        external_url: read_external_url(&section),
+        bearer_token: credentials::read(&section, "bearer_token"),
+        public_metrics: section.bool("public_metrics", false),
+        max_connections: section.integer_or("max_connections", (1, 100_000), 512),
     };
-    let Some(section) = root.section("http") else {
-        return http;
-    };
-    if let Some(listen) = section.text("listen") {
-        match listen.value.parse() {
-            Ok(address) => http.listen = address,
-            Err(_) => {
-                section.problem(
-                    "listen",
-                    format!("is `{}`, expected an IP address and a port, for example `127.0.0.1:9899` or `[::1]:9899`", listen.value),
-                );
-            }
-        }
-    }
-    if let Some(url) = section.text("external_url") {
-        let is_url = reqwest::Url::parse(&url.value)
-            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        if !is_url {
-            section.problem(
-                "external_url",
-                format!(
-                    "is {}, expected a URL, for example `https://spend.example.com`",
-                    redacted_address(&url.value)
-                ),
-            );
-        }
-        http.external_url = Some(url.value.trim_end_matches('/').to_owned());
-    }
-    http.bearer_token = credentials::read(&section, "bearer_token");
     if let Some(source) = &http.bearer_token
         && credentials::known(&section, source).is_some_and(|token| is_token_too_short(&token))
     {
         credentials::problem_of(&section, "bearer_token", source, TOKEN_TOO_SHORT);
     }
-    http.public_metrics = section.bool("public_metrics", false);
-    let max_connections = section.integer("max_connections", (1, 100_000));
-    http.max_connections = max_connections
-        .and_then(|n| usize::try_from(n).ok())
-        .unwrap_or(http.max_connections);
     for (key, parts, instead) in [
         ("tls", ["cert", "key"], "use a reverse proxy"),
         ("auth", ["user", "password_hash"], "use `bearer_token`"),
@@ -277,57 +219,60 @@ pub fn read_http(root: &SectionReader<'_>) -> HttpConfig {
     http
 }
 
+fn read_listen(section: &SectionReader<'_>) -> SocketAddr {
+    let text = section.text_or("listen", "127.0.0.1:9899");
+    text.parse().unwrap_or_else(|_| {
+        let expected =
+            "expected an IP address and a port, for example `127.0.0.1:9899` or `[::1]:9899`";
+        section.problem("listen", format!("is `{text}`, {expected}"));
+        SocketAddr::from(([127, 0, 0, 1], 9899))
+    })
+}
+
+fn read_external_url(section: &SectionReader<'_>) -> Option<String> {
+    let url = section.text("external_url")?.value;
+    let is_url = reqwest::Url::parse(&url)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if !is_url {
+        let expected = "expected a URL, for example `https://spend.example.com`";
+        let message = format!("is {}, {expected}", redacted_address(&url));
+        section.problem("external_url", message);
+    }
+    Some(url.trim_end_matches('/').to_owned())
+}
+
 /// Reads `[metrics]`.
 pub fn read_metrics(root: &SectionReader<'_>) -> MetricsConfig {
-    let mut metrics = MetricsConfig {
-        by_model: true,
-        by_api_key: false,
-        by_user: false,
-        max_series: 200_000,
+    let section = root.section_or_empty("metrics");
+    let metrics = MetricsConfig {
+        by_model: section.bool("by_model", true),
+        by_api_key: section.bool("by_api_key", false),
+        by_user: section.bool("by_user", false),
+        max_series: section.integer_or("max_series", (1, 100_000_000), 200_000),
     };
-    let Some(section) = root.section("metrics") else {
-        return metrics;
-    };
-    metrics.by_model = section.bool("by_model", true);
-    metrics.by_api_key = section.bool("by_api_key", false);
-    metrics.by_user = section.bool("by_user", false);
-    let max_series = section.integer("max_series", (1, 100_000_000));
-    metrics.max_series = max_series
-        .and_then(|n| usize::try_from(n).ok())
-        .unwrap_or(metrics.max_series);
     section.finish();
     metrics
 }
 
 /// Reads `[privacy]`.
 pub fn read_privacy(root: &SectionReader<'_>) -> Privacy {
-    let Some(section) = root.section("privacy") else {
-        return Privacy::default();
-    };
+    let section = root.section_or_empty("privacy");
     let choices = UserNaming::ALL.map(|people| (people.as_str(), Some(people)));
-    let people = section.choice("people", &choices, &[], None);
+    let naming = section.choice("people", &choices, &[], None);
     section.finish();
-    Privacy { naming: people }
+    Privacy { naming }
 }
 
 /// Reads `[log]`.
 pub fn read_log(root: &SectionReader<'_>) -> LogConfig {
-    let mut log = LogConfig {
-        level: "info".to_owned(),
-        is_json: false,
-    };
-    let Some(section) = root.section("log") else {
-        return log;
-    };
-    if let Some(level) = section.text("level") {
-        if let Err(message) = check_level(&level.value) {
-            section.problem("level", message);
-        }
-        log.level = level.value;
+    let section = root.section_or_empty("log");
+    let level = section.text_or("level", "info");
+    if let Err(message) = check_level(&level) {
+        section.problem("level", message);
     }
-    log.is_json = section.choice("format", &[("text", false), ("json", true)], &[], false);
+    let is_json = section.choice("format", &[("text", false), ("json", true)], &[], false);
     section.finish();
-    log
+    LogConfig { level, is_json }
 }
 
 /// Reads `[heartbeat]`.
@@ -344,9 +289,7 @@ pub fn read_heartbeat(root: &SectionReader<'_>) -> Option<HeartbeatConfig> {
 
 /// Reads `[secret_to_command]`.
 pub fn read_secret_to_command(root: &SectionReader<'_>) -> SecretToCommandConfig {
-    let Some(section) = root.section("secret_to_command") else {
-        return SecretToCommandConfig::default();
-    };
+    let section = root.section_or_empty("secret_to_command");
     let environment = credentials::read_variables(&section, "environment");
     section.finish();
     SecretToCommandConfig { environment }
@@ -354,28 +297,20 @@ pub fn read_secret_to_command(root: &SectionReader<'_>) -> SecretToCommandConfig
 
 /// Reads `[audit]`. By default the log is next to the store, where the daemon can write.
 pub fn read_audit(root: &SectionReader<'_>, store: &Path) -> AuditConfig {
-    let mut audit = AuditConfig {
-        file: store.with_file_name("spendwatch-audit.jsonl"),
-        rotate_at: 100 * MEGABYTE,
-        syslog: None,
-    };
-    let Some(section) = root.section("audit") else {
-        return audit;
-    };
-    if section.has("file")
-        && let Some(file) = section.required_text("file")
-    {
-        audit.file = file.value.into();
+    let section = root.section_or_empty("audit");
+    let default = store.with_file_name("spendwatch-audit.jsonl");
+    let file = section.text_or("file", &default.display().to_string());
+    if file.trim().is_empty() {
+        section.problem("file", "is empty");
     }
-    if let Some(megabytes) = section.integer("rotate_at_mb", (1, 100_000)) {
-        audit.rotate_at = megabytes.unsigned_abs() * MEGABYTE;
-    }
-    if section.has("syslog") {
-        let socket = section.required_text("syslog");
-        audit.syslog = socket.map(|socket| socket.value.into());
-    }
+    let megabytes = section.integer_or("rotate_at_mb", (1, 100_000), 100_u64);
+    let syslog = section.optional_text("syslog");
     section.finish();
-    audit
+    AuditConfig {
+        file: file.into(),
+        rotate_at: megabytes * MEGABYTE,
+        syslog: syslog.map(|socket| socket.value.into()),
+    }
 }
 
 const MEGABYTE: u64 = 1_000_000;

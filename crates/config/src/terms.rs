@@ -7,21 +7,18 @@ use spendwatch_domain::units::matcher::Glob;
 use spendwatch_domain::units::period::{Period, Zone};
 use spendwatch_domain::units::schedule::Schedule;
 
-/// Reads a cron schedule with seconds, in a time zone.
-pub fn read_schedule(
+/// Parses a cron schedule with seconds, in a time zone, and reports an invalid one.
+pub fn parse_schedule(
     section: &SectionReader<'_>,
     key: &'static str,
+    text: &str,
     zone: Zone,
 ) -> Option<Schedule> {
-    let text = section.text(key)?;
-    match Schedule::parse(&text.value, zone) {
+    match Schedule::parse(text, zone) {
         Ok(schedule) => Some(schedule),
         Err(reason) => {
             let hint = "use six fields (second, minute, hour, day, month, weekday), for example `0 */5 * * * *`";
-            let message = format!(
-                "is `{}`, which is not a schedule ({reason}); {hint}",
-                text.value
-            );
+            let message = format!("is `{text}`, which is not a schedule ({reason}); {hint}");
             section.problem(key, message);
             None
         }
@@ -33,17 +30,15 @@ const MAX_ZONE: usize = 64;
 
 /// Reads `time_zone`; the default is UTC.
 pub fn read_zone(section: &SectionReader<'_>) -> Zone {
-    let Some(name) = section.text("time_zone") else {
-        return Zone::utc();
-    };
-    match zone_named(&name.value) {
+    let name = section.text_or("time_zone", &Zone::utc().name);
+    match zone_named(&name) {
         Some(zone) => zone,
         None => {
-            let hint = near_zone(&name.value).map_or_else(
+            let hint = near_zone(&name).map_or_else(
                 || "use an IANA name, for example `Europe/Berlin`".to_owned(),
                 |near| format!("did you mean `{near}`?"),
             );
-            let message = format!("is `{}`, which is not a time zone; {hint}", name.value);
+            let message = format!("is `{name}`, which is not a time zone; {hint}");
             section.problem("time_zone", message);
             Zone::utc()
         }
@@ -83,19 +78,17 @@ fn near_zone(name: &str) -> Option<String> {
 
 /// Reads `period`.
 pub fn read_period(section: &SectionReader<'_>, default: Period) -> Period {
-    let Some(text) = section.text("period") else {
-        return default;
-    };
-    Period::parse(&text.value).unwrap_or_else(|| {
+    let text = section.text_or("period", &default.to_string());
+    Period::parse(&text).unwrap_or_else(|| {
         let expected = "expected hour, day, week, month, quarter, or a rolling period such as `24h` or `7d`, at most `366d`";
-        section.problem("period", format!("is `{}`, {expected}", text.value));
+        section.problem("period", format!("is `{text}`, {expected}"));
         default
     })
 }
 
 /// Reads a list of globs.
 pub fn read_globs(section: &SectionReader<'_>, key: &'static str) -> Vec<Glob> {
-    let texts = section.texts(key).unwrap_or_default();
+    let texts = section.texts_or_none(key);
     texts
         .iter()
         .filter_map(|text| read_glob(section, text))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::amounts::read_usd;
+use crate::effective::{self, quoted};
 use crate::reader::SectionReader;
 use spendwatch_domain::rules::rule::{
     GapUnit, Limit, Quantity, Severity, Threshold, ThresholdValue, Watch,
@@ -12,6 +13,7 @@ use spendwatch_domain::units::money::{Percent, Usd};
 /// Reads the thresholds in the order of the file. The default is one critical threshold.
 pub fn read(rule: &SectionReader<'_>, watch: Watch, limit: Option<&Limit>) -> Vec<Threshold> {
     let mut thresholds: Vec<Threshold> = Vec::new();
+    let mut shown: Vec<String> = Vec::new();
     let sections = rule.sections("thresholds");
     if sections.is_empty() && rule.has("thresholds") {
         rule.problem(
@@ -21,9 +23,10 @@ pub fn read(rule: &SectionReader<'_>, watch: Watch, limit: Option<&Limit>) -> Ve
     }
     for section in sections {
         let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
-        let severity = section.choice("severity", &severities, &[], Severity::Critical);
         let line = read_line(&section, watch);
+        let severity = section.choice("severity", &severities, &[], Severity::Critical);
         section.finish();
+        shown.push(section.recorded());
         let Some((key, at, text)) = line else {
             continue;
         };
@@ -51,7 +54,13 @@ pub fn read(rule: &SectionReader<'_>, watch: Watch, limit: Option<&Limit>) -> Ve
             severity: Severity::Critical,
             text: whole.to_string().into(),
         });
+        let at = [
+            ("at", quoted(whole)),
+            ("severity", quoted(Severity::Critical)),
+        ];
+        shown.push(effective::table(at));
     }
+    rule.record("thresholds", effective::list(shown));
     thresholds
 }
 

@@ -14,8 +14,10 @@ pub mod post;
 
 pub mod receivers;
 
+use std::io;
+
 use crate::envelope::Envelope;
-use crate::outcome::Delivery;
+use crate::outcome::{Delivery, SettingsError};
 use crate::receivers::alertmanager::Alertmanager;
 use crate::receivers::command::Command;
 use crate::receivers::console::Console;
@@ -28,6 +30,8 @@ use crate::receivers::slack_api::SlackApi;
 use crate::receivers::teams::Teams;
 use crate::receivers::webhook::Webhook;
 use crate::wording::digest::DigestEnvelope;
+use spendwatch_base::receiver::{AlertmanagerMember, AlertmanagerSettings, ReceiverSettings};
+use spendwatch_base::secret::Secret;
 
 /// A configured receiver.
 #[derive(Debug, Clone)]
@@ -47,41 +51,75 @@ pub enum Notifier {
     Memory(Memory),
 }
 
-impl Notifier {
-    /// Sends one post, which takes at most about a minute. A message of several posts, such as a webhook with more than
-    /// `webhook::MAX_ALERTS` alerts, needs several calls: see [`Delivery::PartSent`].
-    pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
-        match self {
-            Notifier::Slack(slack) => slack.send(envelope).await,
-            Notifier::SlackApi(slack) => slack.send(envelope).await,
-            Notifier::Email(email) => email.send(envelope).await,
-            Notifier::Webhook(webhook) => webhook.send(envelope).await,
-            Notifier::PagerDuty(pagerduty) => pagerduty.send(envelope).await,
-            Notifier::Teams(teams) => teams.send(envelope).await,
-            Notifier::Discord(discord) => discord.send(envelope).await,
-            Notifier::Command(command) => command.send(envelope).await,
-            Notifier::Alertmanager(alertmanager) => alertmanager.send(envelope).await,
-            Notifier::Console(console) => console.send(envelope).await,
-            Notifier::Memory(memory) => memory.send(envelope),
+/// Evaluates an expression for the receiver of a notifier, whatever its type.
+macro_rules! with_receiver {
+    ($notifier:expr, $receiver:ident => $value:expr) => {
+        match $notifier {
+            Notifier::Slack($receiver) => $value,
+            Notifier::SlackApi($receiver) => $value,
+            Notifier::Email($receiver) => $value,
+            Notifier::Webhook($receiver) => $value,
+            Notifier::PagerDuty($receiver) => $value,
+            Notifier::Teams($receiver) => $value,
+            Notifier::Discord($receiver) => $value,
+            Notifier::Command($receiver) => $value,
+            Notifier::Alertmanager($receiver) => $value,
+            Notifier::Console($receiver) => $value,
+            Notifier::Memory($receiver) => $value,
         }
+    };
+}
+
+impl Notifier {
+    /// Creates a receiver. `allow_http` allows `http://` to hosts other than loopback.
+    pub fn new(
+        settings: ReceiverSettings<Secret>,
+        allow_http: bool,
+    ) -> Result<Notifier, SettingsError> {
+        let client = |url: &Secret| post::client(url, allow_http);
+        Ok(match settings {
+            ReceiverSettings::Console => Notifier::Console(Console::new(io::stdout())),
+            ReceiverSettings::Slack { url } => Notifier::Slack(Slack::new(client(&url)?, url)?),
+            ReceiverSettings::SlackApi(settings) => {
+                let client = client(&Secret::new(settings.api_url.clone()))?;
+                Notifier::SlackApi(SlackApi::new(client, settings)?)
+            }
+            ReceiverSettings::Webhook(settings) => {
+                Notifier::Webhook(Webhook::new(client(&settings.url)?, settings)?)
+            }
+            ReceiverSettings::Command(settings) => Notifier::Command(Command::new(settings)?),
+            ReceiverSettings::PagerDuty(settings) => {
+                Notifier::PagerDuty(PagerDuty::new(client(&settings.url)?, settings)?)
+            }
+            ReceiverSettings::Teams { url } => Notifier::Teams(Teams::new(client(&url)?, url)?),
+            ReceiverSettings::Discord { url } => {
+                Notifier::Discord(Discord::new(client(&url)?, url)?)
+            }
+            ReceiverSettings::Email(settings) => {
+                Notifier::Email(EmailNotifier::new(*settings, None)?)
+            }
+            ReceiverSettings::Alertmanager(AlertmanagerSettings {
+                members, headers, ..
+            }) => {
+                let with_client = |member: AlertmanagerMember<Secret>| {
+                    Ok((post::client(&member.url, member.allow_http)?, member.url))
+                };
+                let members: Result<_, SettingsError> =
+                    members.into_iter().map(with_client).collect();
+                Notifier::Alertmanager(Alertmanager::new(members?, headers)?)
+            }
+        })
+    }
+
+    /// Sends one post, which takes at most about a minute. A message of several posts, such as a webhook with more than
+    /// [`MAX_ALERTS`](receivers::webhook::MAX_ALERTS) alerts, needs several calls: see [`Delivery::PartSent`].
+    pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
+        with_receiver!(self, receiver => receiver.send(envelope).await)
     }
 
     /// Sends a digest once.
     pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
-        match self {
-            Notifier::Slack(slack) => slack.send_digest(envelope).await,
-            Notifier::SlackApi(slack) => slack.send_digest(envelope).await,
-            Notifier::Email(email) => email.send_digest(envelope).await,
-            Notifier::Webhook(webhook) => webhook.send_digest(envelope).await,
-            // The configuration rejects this, but a waiting message may be from another configuration.
-            Notifier::PagerDuty(_) => Delivery::drop_message("PagerDuty accepts no digests"),
-            Notifier::Alertmanager(_) => Delivery::drop_message("Alertmanager accepts no digests"),
-            Notifier::Teams(teams) => teams.send_digest(envelope).await,
-            Notifier::Discord(discord) => discord.send_digest(envelope).await,
-            Notifier::Command(command) => command.send_digest(envelope).await,
-            Notifier::Console(console) => console.send_digest(envelope).await,
-            Notifier::Memory(memory) => memory.send_digest(envelope),
-        }
+        with_receiver!(self, receiver => receiver.send_digest(envelope).await)
     }
 
     /// Returns a mark of the settings, by which a later start detects changes: see [`settings_mark`].
@@ -96,36 +134,7 @@ impl Notifier {
 
     /// All settings that identify the receiver, secrets included.
     fn settings(&self) -> Vec<&str> {
-        match self {
-            Notifier::Slack(slack) => slack.settings(),
-            Notifier::SlackApi(slack) => slack.settings(),
-            Notifier::Email(email) => email.settings(),
-            Notifier::Webhook(webhook) => webhook.settings(),
-            Notifier::PagerDuty(pagerduty) => pagerduty.settings(),
-            Notifier::Teams(teams) => teams.settings(),
-            Notifier::Discord(discord) => discord.settings(),
-            Notifier::Command(command) => command.settings(),
-            Notifier::Alertmanager(alertmanager) => alertmanager.settings(),
-            Notifier::Console(_) => vec!["console"],
-            Notifier::Memory(_) => vec!["memory"],
-        }
-    }
-
-    /// Returns whether people see a message twice when it is sent twice. Other receivers recognize duplicates by id.
-    pub fn shows_repeats(&self) -> bool {
-        match self {
-            Notifier::Slack(_)
-            | Notifier::SlackApi(_)
-            | Notifier::Teams(_)
-            | Notifier::Discord(_) => true,
-            Notifier::Email(_)
-            | Notifier::Webhook(_)
-            | Notifier::PagerDuty(_)
-            | Notifier::Command(_)
-            | Notifier::Alertmanager(_)
-            | Notifier::Console(_)
-            | Notifier::Memory(_) => false,
-        }
+        with_receiver!(self, receiver => receiver.settings())
     }
 }
 

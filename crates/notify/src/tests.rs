@@ -475,7 +475,7 @@ fn webhook_sample() -> Vec<Fact> {
 
 #[test]
 fn template_sample_matches_a_real_post() {
-    let file = "crates/config/src/webhook_sample.json";
+    let file = "crates/config/src/notifiers/webhook_sample.json";
     let text =
         fs::read_to_string(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(file))
             .unwrap();

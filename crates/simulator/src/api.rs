@@ -1,24 +1,6 @@
-//! Which API the simulator serves, and access to its endpoints.
+//! Which API the simulator serves, and access to the endpoints of the real one.
 
 use crate::api_error::ApiError;
-
-/// Request headers and path parameter that the real API reads.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RequestHeaders {
-    /// `anthropic-version`.
-    pub version: String,
-    /// Values of `anthropic-beta`.
-    pub betas: Vec<String>,
-    /// Workspace id in the path.
-    pub workspace: Option<String>,
-}
-
-impl RequestHeaders {
-    /// Returns whether the request names a beta.
-    pub fn has_beta(&self, beta: &str) -> bool {
-        self.betas.iter().any(|name| name == beta)
-    }
-}
 
 /// Access to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,7 +30,7 @@ impl EndpointAccess {
 
 /// Options of the simulated real API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RealApiOptions {
+pub struct PlatformOptions {
     pub analytics: EndpointAccess,
     pub reports: EndpointAccess,
     pub spend_limits: EndpointAccess,
@@ -61,5 +43,5 @@ pub struct RealApiOptions {
 pub enum SimulatedApi {
     #[default]
     Guide,
-    Real(RealApiOptions),
+    Platform(PlatformOptions),
 }

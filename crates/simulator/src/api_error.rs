@@ -1,5 +1,7 @@
 //! Error response of the simulated API.
 
+use serde_json::json;
+
 /// Error response of either API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
@@ -62,5 +64,14 @@ impl ApiError {
             kind: "conflict_error",
             ..ApiError::bad_request(message)
         }
+    }
+
+    /// Renders the response body.
+    pub fn body(&self) -> String {
+        let mut error = json!({"type": self.kind, "message": self.message});
+        if let Some(code) = self.code {
+            error["details"] = json!({"error_code": code});
+        }
+        json!({"type": "error", "error": error}).to_string()
     }
 }

@@ -5,7 +5,6 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use crate::api_error::ApiError;
-use crate::wire;
 
 /// Response whose body is in memory.
 #[derive(Debug, Clone)]
@@ -41,10 +40,7 @@ impl BufferedResponse {
 
     /// Creates the API's own error response.
     pub fn error(error: &ApiError) -> BufferedResponse {
-        let response = BufferedResponse::json(
-            error.status,
-            wire::error(error.kind, &error.message, error.code),
-        );
+        let response = BufferedResponse::json(error.status, error.body());
         match error.is_final {
             true => response.with_header(HeaderName::from_static("x-should-retry"), "false"),
             false => response,

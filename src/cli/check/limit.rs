@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::app::wiring;
 use crate::cli::check::outcome::CheckOutcome;
-use crate::cli::globals::{CommandError, Globals, check_key};
+use crate::cli::globals::{CommandError, Globals, check_key, without_organization};
 use crate::cli::live_usage::{self, LiveQuery, LiveUsage};
 use crate::cli::output::{OutputFormat, print};
 use crate::cli::remarks::{by_contract, estimated, uncertain, unpriced};
@@ -44,6 +44,7 @@ pub async fn compare(
                 // Missing data can only raise the spend, so it matters only below the limit.
                 let is_known = is_over || month.gaps.is_empty();
                 for gap in &month.gaps {
+                    let gap = without_organization(gap, name);
                     let gap = format!("organization `{name}`: {gap}");
                     match is_known {
                         true => globals.remark(&format!("warning: {gap}")),

@@ -232,7 +232,7 @@ pub fn remarks(by: SubjectKind, usage: &OrganizationUsage) -> Vec<Remark> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::Screen;
+    use crate::cli::output::screen::Screen;
     use crate::table::OutputTable;
     use spendwatch_domain::org::directory::Directory;
     use spendwatch_domain::units::span::Hour;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::cli::globals::{CommandError, Globals};
-use crate::cli::output::short_time;
+use crate::cli::output::cell::short_time;
 use crate::cli::usage::query::{OrganizationUsage, Remark, UsageQuery};
 use spendwatch_config::Config;
 use spendwatch_config::source::Environment;

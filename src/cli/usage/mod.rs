@@ -15,7 +15,8 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
 use crate::cli::globals::{CommandError, Globals};
-use crate::cli::output::{OutputFormat, Screen, json_text, print};
+use crate::cli::output::screen::Screen;
+use crate::cli::output::{OutputFormat, json_text, print};
 use crate::cli::usage::amounts::ReportedAmounts;
 use crate::cli::usage::dates::DateRange;
 use crate::cli::usage::query::{OrganizationUsage, Remark, UsageQuery};

@@ -3,7 +3,8 @@
 use jiff::SignedDuration;
 use spendwatch_base::clock::Clock;
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
-use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::amounts::{SimulatedUsage, UsageDetail};
 
 use super::terminal::Terminal;
 use super::{AdminFixture, Dialect, column};

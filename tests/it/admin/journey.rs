@@ -344,7 +344,7 @@ async fn offboarding_revokes_all_keys() {
         let sent: Vec<&str> = seen
             .iter()
             .filter(|seen| seen.method != "GET")
-            .map(spendwatch_simulator::request_log::LoggedRequest::route)
+            .map(spendwatch_simulator::faults::request_log::LoggedRequest::route)
             .collect();
         assert!(
             sent.last().unwrap().ends_with("/users/user_1"),

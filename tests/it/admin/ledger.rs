@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use spendwatch_base::clock::Clock;
-use spendwatch_simulator::world::{SimulatedUsage, UsageDetail};
+use spendwatch_simulator::world::amounts::{SimulatedUsage, UsageDetail};
 
 use super::{AdminFixture, Dialect, column};
 use crate::program::{Program, exchange};

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use clap::CommandFactory;
 use spendwatch::cli::Arguments;
-use spendwatch_simulator::directory::SimulatedInvite;
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
+use spendwatch_simulator::world::directory::SimulatedInvite;
 
 use super::{AdminFixture, BOTH, Dialect, column, key, user, words};
 

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use spendwatch_base::clock::Clock;
-use spendwatch_simulator::directory::SimulatedInvite;
+use spendwatch_simulator::world::directory::SimulatedInvite;
 use unicode_width::UnicodeWidthStr;
 
 use super::terminal::Terminal;

@@ -504,6 +504,7 @@ impl Stage {
             let worker = DeliveryWorker {
                 name: NotifierName::from(name),
                 notifier: Notifier::Memory(memory.clone()),
+                shows_repeats: false,
                 store: self.store_of_program(),
                 clock: Clock::Manual(self.clock.clone()),
                 random: self.random.clone(),

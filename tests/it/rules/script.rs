@@ -10,7 +10,8 @@ use spendwatch_domain::alerts::notification::Fact;
 use spendwatch_domain::rules::rule::{GapUnit, Quantity, Watch};
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::money::{Usd, percent_digits};
-use spendwatch_simulator::world::{SimulatedUsage, World};
+use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::amounts::SimulatedUsage;
 
 /// Everything before it in a file is the configuration.
 const BEGIN: &str = "\n[story]\n";

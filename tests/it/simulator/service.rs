@@ -12,9 +12,10 @@ mod speed;
 use reqwest::Method;
 use serde_json::Value;
 use spendwatch_simulator::Simulator;
-use spendwatch_simulator::api::{RealApiOptions, SimulatedApi};
-use spendwatch_simulator::directory::{SimulatedKey, SimulatedUser};
-use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_simulator::api::{PlatformOptions, SimulatedApi};
+use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::amounts::{SimulatedUsage, UsageDetail};
+use spendwatch_simulator::world::directory::{SimulatedKey, SimulatedUser};
 
 use crate::harness::at;
 use crate::simulator::{TestResponse, bare, send};
@@ -92,7 +93,7 @@ fn rows(json: &Value) -> &[Value] {
 }
 
 fn real(mut world: World) -> World {
-    world.api = SimulatedApi::Real(RealApiOptions::default());
+    world.api = SimulatedApi::Platform(PlatformOptions::default());
     world.default_workspace = Some(DEFAULT.to_owned());
     world
 }

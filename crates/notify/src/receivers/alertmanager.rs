@@ -16,6 +16,7 @@ use crate::json::alerts;
 use crate::outcome::{Delivery, SettingsError};
 use crate::post::{self, Address, PostRequest, PostResponse, ResponseClass};
 use crate::receivers::headers;
+use crate::wording::digest::DigestEnvelope;
 use crate::wording::formatting;
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::notification::Fact;
@@ -30,15 +31,6 @@ const TEST_VALIDITY: SignedDuration = SignedDuration::from_mins(5);
 const MIN_VALIDITY: SignedDuration = SignedDuration::from_mins(15);
 /// Number of intervals after which an alert that is not resent ends.
 const MAX_MISSED_RESENDS: i32 = 4;
-
-/// Settings of an Alertmanager notifier.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// A client and a URL for each member.
-    pub members: Vec<(Client, Secret)>,
-    /// Added to each request, for example `Authorization`.
-    pub headers: Vec<(String, Secret)>,
-}
 
 /// All members of an Alertmanager.
 #[derive(Debug, Clone)]
@@ -55,25 +47,22 @@ struct Member {
 }
 
 impl Alertmanager {
-    /// Validates addresses and headers. The clients must not follow redirects and must have timeouts.
-    pub fn new(settings: Settings) -> Result<Alertmanager, SettingsError> {
-        let headers = headers::parse(&settings.headers)?;
+    /// Validates addresses and headers. The members' clients must not follow redirects and must have timeouts.
+    pub fn new(
+        members: Vec<(Client, Secret)>,
+        headers: Vec<(String, Secret)>,
+    ) -> Result<Alertmanager, SettingsError> {
         let member = |(client, url)| {
             let address = Address::new(url)?.with_path(PATH);
             Ok(Member { client, address })
         };
         Ok(Alertmanager {
-            members: settings
-                .members
+            headers: headers::parse(&headers)?,
+            members: members
                 .into_iter()
                 .map(member)
                 .collect::<Result<_, SettingsError>>()?,
-            headers,
-            secrets: settings
-                .headers
-                .into_iter()
-                .map(|(_, value)| value)
-                .collect(),
+            secrets: headers.into_iter().map(|(_, value)| value).collect(),
         })
     }
 
@@ -112,6 +101,11 @@ impl Alertmanager {
             .into_iter()
             .find(|delivery| *delivery != Delivery::Delivered);
         failed.unwrap_or(Delivery::Delivered)
+    }
+
+    /// The configuration rejects this, but a waiting message may be from another configuration.
+    pub async fn send_digest(&self, _: &DigestEnvelope<'_>) -> Delivery {
+        Delivery::drop_message("Alertmanager accepts no digests")
     }
 
     /// Sends to one member. A request that it rejects does not block the others.

@@ -20,6 +20,7 @@ use crate::json::{alerts, digests};
 use crate::outcome::{Delivery, SettingsError};
 use crate::wording::digest::DigestEnvelope;
 use crate::wording::formatting;
+use spendwatch_base::receiver::CommandSettings;
 
 /// Variable with the message id, which is the same on every attempt.
 pub const ID_VARIABLE: &str = "SPENDWATCH_MESSAGE_ID";
@@ -38,27 +39,16 @@ const EX_CONFIG: i32 = 78;
 const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
 
-/// Settings of a command notifier.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The program and its arguments.
-    pub argv: Vec<String>,
-    /// The program is killed after this time.
-    pub timeout: Duration,
-    /// All variables besides [`ID_VARIABLE`].
-    pub environment: Vec<(String, String)>,
-}
-
 /// A program that receives messages.
 #[derive(Debug, Clone)]
 pub struct Command {
     program: String,
-    settings: Settings,
+    settings: CommandSettings,
 }
 
 impl Command {
     /// Checks that a program is named. Whether it exists is only known when it runs.
-    pub fn new(settings: Settings) -> Result<Command, SettingsError> {
+    pub fn new(settings: CommandSettings) -> Result<Command, SettingsError> {
         let program = settings.argv.first().filter(|word| !word.is_empty());
         match program {
             Some(program) => Ok(Command {

@@ -35,6 +35,11 @@ impl Console {
         }
     }
 
+    /// Returns the settings that identify the receiver.
+    pub fn settings(&self) -> Vec<&str> {
+        vec!["console"]
+    }
+
     /// Sends one post about alerts and classifies the response.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         self.write(payload(envelope)).await

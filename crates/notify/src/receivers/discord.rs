@@ -26,13 +26,6 @@ const MAX_TOTAL_CHARS: usize = 6000;
 /// Characters with a meaning in Discord's markdown.
 const MARKDOWN: [char; 10] = ['\\', '`', '*', '_', '~', '|', '[', ']', '<', '@'];
 
-/// Settings of a Discord notifier.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The webhook URL, which is the only credential.
-    pub url: Secret,
-}
-
 /// A webhook of a Discord channel.
 #[derive(Debug, Clone)]
 pub struct Discord {
@@ -42,8 +35,8 @@ pub struct Discord {
 
 impl Discord {
     /// Validates the address. The client must not follow redirects and must have timeouts.
-    pub fn new(client: Client, settings: Settings) -> Result<Discord, SettingsError> {
-        let address = Address::new(settings.url)?.with_query("wait", "true");
+    pub fn new(client: Client, url: Secret) -> Result<Discord, SettingsError> {
+        let address = Address::new(url)?.with_query("wait", "true");
         Ok(Discord { client, address })
     }
 

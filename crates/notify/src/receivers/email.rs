@@ -3,7 +3,7 @@
 //! Message-ID and References are derived from stable ids, so that duplicates are recognized and messages about one alert
 //! form a thread although their subjects differ.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -18,32 +18,15 @@ use sha2::{Digest, Sha256};
 
 use crate::envelope::Envelope;
 use crate::outcome::{Delivery, SettingsError};
-use crate::receivers::smtp::{self, SmtpServer, Tls};
+use crate::receivers::smtp::{self, SmtpServer};
 use crate::wording::advice::Advice;
 use crate::wording::digest::{self, ChartBar, DigestEnvelope, DigestMessage, DigestSection};
 use crate::wording::message::{self, AlertDetail, AlertList, MAX_LINES, Message, MessageBody};
+use spendwatch_base::receiver::{EmailSettings, MailTls};
 use spendwatch_base::secret::Secret;
 
 /// Limit for everything before the content, and again for the content: one minute in total.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
-
-/// Settings of an email notifier.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    pub host: String,
-    /// 25, 465, 587.
-    pub port: u16,
-    pub tls: Tls,
-    pub username: Option<String>,
-    /// Sent only over an encrypted connection.
-    pub password: Option<Secret>,
-    /// `spendwatch@example.com`, optionally with a display name.
-    pub from: String,
-    /// PEM file of certificates to trust in addition to the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Name in EHLO; by default the host's full name or an address literal.
-    pub helo: Option<String>,
-}
 
 /// A mail server and a sender; the recipient is in each envelope.
 #[derive(Debug, Clone)]
@@ -56,10 +39,13 @@ pub struct EmailNotifier {
 }
 
 impl EmailNotifier {
-    /// Validates the settings and reads the certificate file.
-    pub fn new(settings: Settings) -> Result<EmailNotifier, SettingsError> {
+    /// Validates the settings. `ca_file` has certificates, in PEM, to trust in addition to the system's.
+    pub fn new(
+        settings: EmailSettings<Secret>,
+        ca_file: Option<&Path>,
+    ) -> Result<EmailNotifier, SettingsError> {
         let from = mailbox(&settings.from)?;
-        let settings_list = settings_list(&settings);
+        let settings_list = settings_list(&settings, ca_file);
         let credentials = match (settings.username, &settings.password) {
             (Some(username), Some(password)) => {
                 Some(Credentials::new(username, password.expose().to_owned()))
@@ -68,10 +54,10 @@ impl EmailNotifier {
             (Some(_), None) | (None, Some(_)) => return Err(SettingsError::IncompleteLogin),
         };
         let parameters = match settings.tls {
-            Tls::None if credentials.is_some() => return Err(SettingsError::ClearTextLogin),
-            Tls::None => None,
-            Tls::Implicit | Tls::StartTlsRequired | Tls::StartTlsOpportunistic => {
-                Some(tls_parameters(&settings.host, settings.ca_file.as_deref())?)
+            MailTls::None if credentials.is_some() => return Err(SettingsError::ClearTextLogin),
+            MailTls::None => None,
+            MailTls::Implicit | MailTls::StartTlsRequired | MailTls::StartTlsOpportunistic => {
+                Some(tls_parameters(&settings.host, ca_file)?)
             }
         };
         let server = SmtpServer {
@@ -152,13 +138,13 @@ pub fn mailbox(text: &str) -> Result<Mailbox, SettingsError> {
     text.parse().map_err(|_| refused())
 }
 
-fn settings_list(settings: &Settings) -> Vec<Secret> {
+fn settings_list(settings: &EmailSettings<Secret>, ca_file: Option<&Path>) -> Vec<Secret> {
     let text = |text: &str| Secret::new(text.to_owned());
     let mut settings_list = vec![
         text("email"),
         text(&settings.host),
         text(&settings.port.to_string()),
-        text(&format!("{:?} {:?}", settings.tls, settings.ca_file)),
+        text(&format!("{:?} {ca_file:?}", settings.tls)),
         text(&settings.from),
     ];
     let helo = settings.helo.as_ref();
@@ -322,47 +308,57 @@ fn short_hash(text: &str) -> String {
 
 /// Contains no images or external styles; all texts are escaped.
 fn html(message: &Message) -> String {
-    let mut html = format!(
-        "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"></head>\n<body style=\"font-family: sans-serif\">\n<h2>{}</h2>\n<p>{}</p>\n",
-        escape(&message.title),
-        escape(&message.summary)
-    );
-    for note in &message.notes {
-        html.push_str(&format!("<p><i>{}</i></p>\n", escape(note)));
-    }
-    match &message.body {
-        MessageBody::One(detail) => html.push_str(&alert_html(detail)),
-        MessageBody::Many(roundup) => html.push_str(&list_html(roundup)),
-    }
-    if let Some(page) = &message.page {
-        html.push_str(&format!("<p>{}</p>\n", link(page, "spendwatch")));
-    }
-    html.push_str("</body></html>\n");
-    html
+    let body = match &message.body {
+        MessageBody::One(detail) => alert_html(detail),
+        MessageBody::Many(roundup) => list_html(roundup),
+    };
+    let page = message.page.as_deref();
+    whole_html(
+        &message.title,
+        &message.summary,
+        &message.notes,
+        &body,
+        page,
+    )
 }
 
 /// The chart is a table with colored cells, because many mail programs show neither SVG nor remote images.
 fn digest_html(message: &DigestMessage) -> String {
-    let mut html = format!(
-        "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"></head>\n<body style=\"font-family: sans-serif\">\n<h2>{}</h2>\n<p>{}</p>\n",
-        escape(&message.title),
-        escape(&message.summary)
-    );
-    for note in &message.notes {
-        html.push_str(&format!("<p><i>{}</i></p>\n", escape(note)));
-    }
+    let mut body = String::new();
     if !message.chart.is_empty() {
         let bars: String = message.chart.iter().map(bar_html).collect();
-        html.push_str(&format!(
-            "<table cellpadding=\"2\" cellspacing=\"0\" width=\"600\">\n{bars}</table>\n"
-        ));
+        body =
+            format!("<table cellpadding=\"2\" cellspacing=\"0\" width=\"600\">\n{bars}</table>\n");
     }
-    html.extend(message.sections.iter().map(section_html));
-    if let Some(page) = &message.page {
-        html.push_str(&format!("<p>{}</p>\n", link(page, "spendwatch")));
-    }
-    html.push_str("</body></html>\n");
-    html
+    body.extend(message.sections.iter().map(section_html));
+    let page = message.page.as_deref();
+    whole_html(
+        &message.title,
+        &message.summary,
+        &message.notes,
+        &body,
+        page,
+    )
+}
+
+/// `body` is HTML.
+fn whole_html(
+    title: &str,
+    summary: &str,
+    notes: &[String],
+    body: &str,
+    page: Option<&str>,
+) -> String {
+    let (title, summary) = (escape(title), escape(summary));
+    let note = |note: &String| format!("<p><i>{}</i></p>\n", escape(note));
+    let notes: String = notes.iter().map(note).collect();
+    let page = page.map_or(String::new(), |page| {
+        format!("<p>{}</p>\n", link(page, "spendwatch"))
+    });
+    format!(
+        "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"></head>\n<body style=\"font-family: sans-serif\">\n\
+         <h2>{title}</h2>\n<p>{summary}</p>\n{notes}{body}{page}</body></html>\n"
+    )
 }
 
 /// A bar and its remainder are two cells that together have the width of the longest bar.

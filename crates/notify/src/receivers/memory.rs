@@ -58,8 +58,13 @@ impl Memory {
         std::mem::take(&mut self.state().sent)
     }
 
+    /// Returns the settings that identify the receiver.
+    pub fn settings(&self) -> Vec<&str> {
+        vec!["memory"]
+    }
+
     /// Records one attempt.
-    pub fn send(&self, envelope: &Envelope<'_>) -> Delivery {
+    pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
         let mut state = self.state();
         let delivery = state.responses.pop_front().unwrap_or(Delivery::Delivered);
         state.sent.push(RecordedAttempt {
@@ -78,7 +83,7 @@ impl Memory {
     }
 
     /// Records one attempt to send a digest.
-    pub fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
+    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
         let mut state = self.state();
         let delivery = state.responses.pop_front().unwrap_or(Delivery::Delivered);
         state.sent.push(RecordedAttempt {

@@ -16,26 +16,20 @@ use crate::outcome::{Delivery, SettingsError};
 use crate::post::{self, Address, PostRequest, PostResponse, ResponseClass};
 use crate::wording::advice::advise;
 use crate::wording::contributors;
+use crate::wording::digest::DigestEnvelope;
 use crate::wording::fit;
 use crate::wording::formatting;
 use crate::wording::message;
+use spendwatch_base::receiver::{PagerDutySettings, ROUTING_KEY_LENGTH};
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::alert::Identity;
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_domain::org::events::Event;
 use spendwatch_domain::rules::rule::Severity;
 
-pub const ROUTING_KEY_LENGTH: usize = 32;
 const MAX_DEDUP_KEY_BYTES: usize = 255;
 const MAX_SUMMARY_CHARS: usize = 1024;
 const MAX_EVENT_BYTES: usize = 512_000;
-
-/// Settings of a PagerDuty notifier.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    pub url: Secret,
-    pub routing_key: Secret,
-}
 
 /// An integration of a PagerDuty service.
 #[derive(Debug, Clone)]
@@ -47,7 +41,10 @@ pub struct PagerDuty {
 
 impl PagerDuty {
     /// Validates address and key. The client must not follow redirects and must have timeouts.
-    pub fn new(client: Client, settings: Settings) -> Result<PagerDuty, SettingsError> {
+    pub fn new(
+        client: Client,
+        settings: PagerDutySettings<Secret>,
+    ) -> Result<PagerDuty, SettingsError> {
         let address = Address::new(settings.url)?;
         let routing_key = settings.routing_key.expose().trim();
         if routing_key.chars().count() != ROUTING_KEY_LENGTH {
@@ -75,6 +72,11 @@ impl PagerDuty {
         };
         let delivery = self.post(envelope, fact).await;
         delivery.for_post(rest.next().is_none())
+    }
+
+    /// The configuration rejects this, but a waiting message may be from another configuration.
+    pub async fn send_digest(&self, _: &DigestEnvelope<'_>) -> Delivery {
+        Delivery::drop_message("PagerDuty accepts no digests")
     }
 
     async fn post(&self, envelope: &Envelope<'_>, fact: &Fact) -> Delivery {

@@ -26,13 +26,6 @@ const MAX_TEXT_CHARS: usize = 4000;
 const MAX_TOTAL_CHARS: usize = 10_000;
 const MAX_BLOCKS: usize = 50;
 
-/// Settings of a Slack notifier.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The webhook URL, which is the only credential.
-    pub url: Secret,
-}
-
 /// An incoming webhook of Slack.
 #[derive(Debug, Clone)]
 pub struct Slack {
@@ -42,8 +35,8 @@ pub struct Slack {
 
 impl Slack {
     /// Validates the address. The client must not follow redirects and must have timeouts.
-    pub fn new(client: Client, settings: Settings) -> Result<Slack, SettingsError> {
-        let address = Address::new(settings.url)?;
+    pub fn new(client: Client, url: Secret) -> Result<Slack, SettingsError> {
+        let address = Address::new(url)?;
         Ok(Slack { client, address })
     }
 

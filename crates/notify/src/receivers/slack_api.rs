@@ -14,18 +14,10 @@ use crate::post::{self, Address, PostReply, PostRequest, PostResponse, ResponseC
 use crate::receivers::slack;
 use crate::wording::digest::DigestEnvelope;
 use crate::wording::message;
+use spendwatch_base::receiver::SlackApiSettings;
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::notification::Thread;
 use spendwatch_domain::rules::rule::Severity;
-
-/// Settings of a Slack notifier with a bot token.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    pub token: Secret,
-    /// Channel id, or name with `#`.
-    pub channel: String,
-    pub api_url: String,
-}
 
 /// A bot in a channel.
 #[derive(Debug, Clone)]
@@ -34,7 +26,7 @@ pub struct SlackApi {
     post_message: Address,
     update: Address,
     headers: HeaderMap,
-    settings: Settings,
+    settings: SlackApiSettings<Secret>,
 }
 
 enum CallResult {
@@ -46,7 +38,10 @@ enum CallResult {
 
 impl SlackApi {
     /// Validates token and URL. The client must not follow redirects and must have timeouts.
-    pub fn new(client: Client, settings: Settings) -> Result<SlackApi, SettingsError> {
+    pub fn new(
+        client: Client,
+        settings: SlackApiSettings<Secret>,
+    ) -> Result<SlackApi, SettingsError> {
         let bearer = format!("Bearer {}", settings.token.expose().trim());
         let mut bearer = HeaderValue::try_from(bearer).map_err(|_| SettingsError::Token)?;
         bearer.set_sensitive(true);
@@ -69,7 +64,7 @@ impl SlackApi {
 
     /// Returns the settings that identify the receiver, secrets included.
     pub fn settings(&self) -> Vec<&str> {
-        let Settings {
+        let SlackApiSettings {
             token,
             channel,
             api_url,

@@ -24,25 +24,14 @@ use tokio::time::timeout;
 use crate::outcome::{Delivery, RetrySchedule};
 use crate::receivers::refusal::{self, RefusalCause};
 use crate::wording::formatting;
-
-/// How the connection is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tls {
-    /// From the first byte: `smtps://`.
-    Implicit,
-    /// STARTTLS, otherwise nothing is sent.
-    StartTlsRequired,
-    /// STARTTLS if the server offers it, with a valid certificate.
-    StartTlsOpportunistic,
-    None,
-}
+use spendwatch_base::receiver::MailTls;
 
 /// Mail server and connection settings.
 #[derive(Clone)]
 pub struct SmtpServer {
     pub host: String,
     pub port: u16,
-    pub tls: Tls,
+    pub tls: MailTls,
     /// Present unless `tls` is `None`.
     pub parameters: Option<TlsParameters>,
     /// Sent only over an encrypted connection.
@@ -57,7 +46,7 @@ impl fmt::Debug for SmtpServer {
     }
 }
 
-/// SmtpStep of the conversation.
+/// Step of the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SmtpStep {
     Connect,
@@ -166,7 +155,7 @@ async fn connect(server: &SmtpServer) -> Result<AsyncSmtpConnection, Delivery> {
     let hello = client_id(server).await;
     let address = (server.host.as_str(), server.port);
     let failed = |error: Error| classify(SmtpStep::Connect, &error);
-    if server.tls == Tls::Implicit {
+    if server.tls == MailTls::Implicit {
         let tls = server.parameters.clone();
         let limit = Some(CONNECT_TIMEOUT);
         let connected = AsyncSmtpConnection::connect_tokio1(address, limit, &hello, tls, None);
@@ -186,11 +175,11 @@ async fn connect(server: &SmtpServer) -> Result<AsyncSmtpConnection, Delivery> {
         .server_info()
         .supports_feature(Extension::StartTls);
     match (server.tls, is_offered) {
-        (Tls::None, _) | (Tls::StartTlsOpportunistic, false) => return Ok(connection),
-        (Tls::StartTlsRequired, false) => {
+        (MailTls::None, _) | (MailTls::StartTlsOpportunistic, false) => return Ok(connection),
+        (MailTls::StartTlsRequired, false) => {
             return Err(Delivery::park("the mail server does not offer STARTTLS"));
         }
-        (Tls::Implicit | Tls::StartTlsRequired | Tls::StartTlsOpportunistic, _) => {}
+        (MailTls::Implicit | MailTls::StartTlsRequired | MailTls::StartTlsOpportunistic, _) => {}
     }
     let parameters = server.parameters.clone();
     let parameters = parameters.ok_or_else(|| Delivery::park("TLS is not configured"))?;

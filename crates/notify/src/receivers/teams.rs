@@ -26,13 +26,6 @@ const TEXT_MARKDOWN: [char; 10] = ['\\', '`', '*', '_', '~', '[', ']', '<', '{',
 /// escaped.
 const FACT_MARKDOWN: [char; 5] = ['\\', '[', ']', '{', '}'];
 
-/// Settings of a Teams notifier.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The workflow URL, which is the only credential.
-    pub url: Secret,
-}
-
 /// A workflow of Microsoft Teams.
 #[derive(Debug, Clone)]
 pub struct Teams {
@@ -42,8 +35,8 @@ pub struct Teams {
 
 impl Teams {
     /// Validates the address. The client must not follow redirects and must have timeouts.
-    pub fn new(client: Client, settings: Settings) -> Result<Teams, SettingsError> {
-        let address = Address::new(settings.url)?;
+    pub fn new(client: Client, url: Secret) -> Result<Teams, SettingsError> {
+        let address = Address::new(url)?;
         Ok(Teams { client, address })
     }
 

@@ -16,6 +16,7 @@ use crate::receivers::headers;
 use crate::receivers::signature::{self, SigningKey};
 use crate::wording::digest::DigestEnvelope;
 use crate::wording::formatting;
+use spendwatch_base::receiver::WebhookSettings;
 use spendwatch_base::secret::Secret;
 use spendwatch_base::template::{Template, TemplateError};
 
@@ -23,18 +24,6 @@ use spendwatch_base::template::{Template, TemplateError};
 pub const MAX_ALERTS: usize = 100;
 /// Maximum alerts per post with a template, whose output is limited.
 const MAX_ALERTS_PER_TEMPLATE: usize = 25;
-
-/// Settings of a webhook notifier.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    pub url: Secret,
-    /// `whsec_…`; several during rotation, none for unsigned posts.
-    pub signing_secrets: Vec<Secret>,
-    /// Added to each request, for example `Authorization`.
-    pub headers: Vec<(String, Secret)>,
-    /// Renders the body instead of the standard JSON.
-    pub template: Option<Template>,
-}
 
 /// A receiver of JSON posts.
 #[derive(Debug, Clone)]
@@ -49,7 +38,10 @@ pub struct Webhook {
 
 impl Webhook {
     /// Validates address, secrets and headers. The client must not follow redirects and must have timeouts.
-    pub fn new(client: Client, settings: Settings) -> Result<Webhook, SettingsError> {
+    pub fn new(
+        client: Client,
+        settings: WebhookSettings<Secret>,
+    ) -> Result<Webhook, SettingsError> {
         let address = Address::new(settings.url)?;
         let keys = settings
             .signing_secrets

@@ -13,18 +13,18 @@ use crate::Notifier;
 use crate::envelope::{Envelope, Links};
 use crate::json::alerts;
 use crate::outcome::Delivery;
-use crate::receivers::command::{Command, Settings};
 use crate::samples::{at, fact, workspace_facts};
+use spendwatch_base::receiver::{CommandSettings, ReceiverSettings};
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 
 fn command(argv: &[&str], timeout: Duration) -> Notifier {
     let path = ("PATH".to_owned(), "/usr/bin:/bin".to_owned());
-    let settings = Settings {
+    let settings = CommandSettings {
         argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
         timeout,
         environment: vec![path],
     };
-    Notifier::Command(Command::new(settings).unwrap())
+    Notifier::new(ReceiverSettings::Command(settings), false).unwrap()
 }
 
 /// A script of the shell, and its first argument.

@@ -8,12 +8,13 @@ use tokio::net::TcpListener;
 use super::slack_rules;
 use crate::envelope::{Envelope, Links};
 use crate::outcome::{Delivery, RetrySchedule};
-use crate::receivers::slack::{self, Slack};
-use crate::receivers::webhook::{self, Webhook};
+use crate::receivers::slack::Slack;
+use crate::receivers::webhook::Webhook;
 use crate::samples::{at, fact, fact_named, workspace_facts};
 use crate::{Notifier, post};
 use receiver::{Answer, Receiver};
 use spendwatch_base::outbound::{self, HttpClientConfig};
+use spendwatch_base::receiver::{ReceiverSettings, WebhookSettings};
 use spendwatch_base::secret::Secret;
 use spendwatch_base::template::Template;
 use spendwatch_domain::alerts::notification::{Fact, Reason};
@@ -30,8 +31,7 @@ fn secret(text: &str) -> Secret {
 }
 
 fn slack(url: &str) -> Notifier {
-    let settings = slack::Settings { url: secret(url) };
-    Notifier::Slack(Slack::new(post::client(&settings.url, false).unwrap(), settings).unwrap())
+    Notifier::new(ReceiverSettings::Slack { url: secret(url) }, false).unwrap()
 }
 
 fn webhook(url: &str) -> Notifier {
@@ -40,7 +40,7 @@ fn webhook(url: &str) -> Notifier {
 
 fn webhook_with(url: &str, headers: &[(&str, &str)], template: Option<&str>) -> Notifier {
     let headers = headers.iter();
-    let settings = webhook::Settings {
+    let settings = WebhookSettings {
         url: secret(url),
         signing_secrets: vec![secret(SIGNING_SECRET)],
         headers: headers
@@ -48,7 +48,7 @@ fn webhook_with(url: &str, headers: &[(&str, &str)], template: Option<&str>) -> 
             .collect(),
         template: template.map(|text| Template::new(text).unwrap()),
     };
-    Notifier::Webhook(Webhook::new(post::client(&settings.url, false).unwrap(), settings).unwrap())
+    Notifier::new(ReceiverSettings::Webhook(settings), false).unwrap()
 }
 
 async fn send(notifier: &Notifier, facts: &[Fact]) -> Delivery {
@@ -301,7 +301,7 @@ async fn only_templates_may_change_the_content_type() {
     assert_eq!(signed_bodies(&posts), ["firing: Search"]);
     let types: Vec<_> = posts[0].headers.get_all("content-type").iter().collect();
     assert_eq!(types, ["text/plain; charset=utf-8"]);
-    let settings = webhook::Settings {
+    let settings = WebhookSettings {
         url: secret(&receiver.url),
         signing_secrets: Vec::new(),
         headers: vec![(header.0.to_owned(), secret(header.1))],
@@ -337,9 +337,6 @@ async fn failing_template_drops_the_message() {
 #[tokio::test]
 async fn missing_response_is_ambiguous_but_missing_connection_is_not() {
     let receiver = Receiver::start(|_| None).await;
-    let settings = slack::Settings {
-        url: secret(&receiver.url),
-    };
     let limit = Duration::from_millis(500);
     let limits = HttpClientConfig {
         connect_timeout: limit,
@@ -349,7 +346,7 @@ async fn missing_response_is_ambiguous_but_missing_connection_is_not() {
     };
     let url = receiver.url.parse().unwrap();
     let impatient = outbound::client_for(&limits, &url).unwrap();
-    let slack = Notifier::Slack(Slack::new(impatient, settings).unwrap());
+    let slack = Notifier::Slack(Slack::new(impatient, secret(&receiver.url)).unwrap());
     receiver.answer(Answer::Hang);
     receiver.answer(Answer::Hang);
     assert_eq!(
@@ -434,8 +431,7 @@ async fn endless_response_times_out() {
         ca_file: None,
     };
     let client = outbound::client_for(&limits, &url.parse().unwrap()).unwrap();
-    let settings = slack::Settings { url: secret(&url) };
-    let slack = Notifier::Slack(Slack::new(client, settings).unwrap());
+    let slack = Notifier::Slack(Slack::new(client, secret(&url)).unwrap());
     let unclear = send_one(&slack).await;
     assert!(
         matches!(

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::slack_rules;
+use crate::Notifier;
 use crate::envelope::{Envelope, Links};
 use crate::outcome::{Delivery, RetrySchedule};
-use crate::receivers::slack_api::{Settings, SlackApi};
 use crate::samples::{at, fact, fact_named, workspace_facts};
-use crate::{Notifier, post};
 use slack_server::{SlackServer, TOKEN};
+use spendwatch_base::receiver::{ReceiverSettings, SlackApiSettings};
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::notification::{Fact, Reason, Thread};
 use spendwatch_domain::rules::rule::Severity;
@@ -21,13 +21,12 @@ fn bot(url: &str) -> Notifier {
 }
 
 fn bot_with(url: &str, token: &str, channel: &str) -> Notifier {
-    let settings = Settings {
+    let settings = SlackApiSettings {
         token: Secret::new(token.to_owned()),
         channel: channel.to_owned(),
         api_url: url.to_owned(),
     };
-    let client = post::client(&Secret::new(url.to_owned()), false).unwrap();
-    Notifier::SlackApi(SlackApi::new(client, settings).unwrap())
+    Notifier::new(ReceiverSettings::SlackApi(settings), false).unwrap()
 }
 
 async fn send(bot: &Notifier, facts: &[Fact], thread: Option<&Thread>) -> Delivery {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::Notifier;
 use crate::envelope::{Envelope, Links};
 use crate::outcome::{Delivery, RetrySchedule, SettingsError};
-use crate::receivers::email::{EmailNotifier, Settings};
-use crate::receivers::smtp::Tls;
+use crate::receivers::email::EmailNotifier;
 use crate::samples::{at, fact};
 use smtp::{CLOSE, Encryption, MailServer};
+use spendwatch_base::receiver::{EmailSettings, MailTls};
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::notification::Reason;
 
@@ -16,31 +16,28 @@ use spendwatch_domain::alerts::notification::Reason;
 mod smtp;
 
 /// A notifier that trusts the server's certificate.
-fn email(server: &MailServer, tls: Tls, login: Option<&str>) -> Notifier {
+fn email(server: &MailServer, tls: MailTls, login: Option<&str>) -> Notifier {
     let folder = tempfile::tempdir().unwrap();
     let ca_file = folder.path().join("ca.pem");
     std::fs::write(&ca_file, &server.certificate).unwrap();
-    let settings = Settings {
-        ca_file: Some(ca_file),
-        ..settings(server.port, tls, login)
-    };
+    let settings = settings(server.port, tls, login);
     let time_limit = Duration::from_secs(10);
     Notifier::Email(
-        EmailNotifier::new(settings)
+        EmailNotifier::new(settings, Some(&ca_file))
             .unwrap()
             .with_time_limit(time_limit),
     )
 }
 
-fn settings(port: u16, tls: Tls, login: Option<&str>) -> Settings {
-    Settings {
+fn settings(port: u16, tls: MailTls, login: Option<&str>) -> EmailSettings<Secret> {
+    EmailSettings {
         host: "localhost".to_owned(),
         port,
         tls,
         username: login.map(|_| "daemon".to_owned()),
         password: login.map(|password| Secret::new(password.to_owned())),
         from: "Spend Watch <spendwatch@example.com>".to_owned(),
-        ca_file: None,
+        to: Vec::new(),
         helo: None,
     }
 }
@@ -79,9 +76,9 @@ fn message_ids(server: &MailServer) -> Vec<String> {
 #[tokio::test]
 async fn mail_is_sent_encrypted_with_a_login() {
     for (encryption, tls) in [
-        (Encryption::Implicit, Tls::Implicit),
-        (Encryption::StartTls, Tls::StartTlsRequired),
-        (Encryption::StartTls, Tls::StartTlsOpportunistic),
+        (Encryption::Implicit, MailTls::Implicit),
+        (Encryption::StartTls, MailTls::StartTlsRequired),
+        (Encryption::StartTls, MailTls::StartTlsOpportunistic),
     ] {
         let server = MailServer::start(encryption).await;
         let email = email(&server, tls, Some("canary-0003"));
@@ -102,11 +99,11 @@ async fn mail_is_sent_encrypted_with_a_login() {
 async fn ehlo_uses_the_configured_or_a_full_name() {
     let server = MailServer::start(Encryption::Never).await;
     let greeting = async |helo: Option<&str>| {
-        let settings = Settings {
+        let settings = EmailSettings {
             helo: helo.map(str::to_owned),
-            ..settings(server.port, Tls::None, None)
+            ..settings(server.port, MailTls::None, None)
         };
-        let email = Notifier::Email(EmailNotifier::new(settings).unwrap());
+        let email = Notifier::Email(EmailNotifier::new(settings, None).unwrap());
         let n_before = server.commands().len();
         assert_eq!(send(&email, "cfo@example.com").await, Delivery::Delivered);
         server.commands()[n_before].clone()
@@ -124,10 +121,10 @@ async fn ehlo_uses_the_configured_or_a_full_name() {
 #[tokio::test]
 async fn required_starttls_that_is_not_offered_sends_nothing() {
     let server = MailServer::start(Encryption::Never).await;
-    let required = email(&server, Tls::StartTlsRequired, Some("canary-0003"));
+    let required = email(&server, MailTls::StartTlsRequired, Some("canary-0003"));
     let parked = Delivery::park("the mail server does not offer STARTTLS");
     assert_eq!(send(&required, "cfo@example.com").await, parked);
-    let plain = email(&server, Tls::StartTlsOpportunistic, None);
+    let plain = email(&server, MailTls::StartTlsOpportunistic, None);
     assert_eq!(send(&plain, "cfo@example.com").await, Delivery::Delivered);
     assert!(!server.mails()[0].is_encrypted);
 }
@@ -135,7 +132,7 @@ async fn required_starttls_that_is_not_offered_sends_nothing() {
 #[tokio::test]
 async fn password_is_never_sent_in_clear_text() {
     let server = MailServer::start(Encryption::Never).await;
-    let opportunistic = email(&server, Tls::StartTlsOpportunistic, Some("canary-0003"));
+    let opportunistic = email(&server, MailTls::StartTlsOpportunistic, Some("canary-0003"));
     let delivery = send(&opportunistic, "cfo@example.com").await;
     assert!(matches!(delivery, Delivery::Park { .. }), "{delivery:?}");
     assert!(
@@ -144,15 +141,15 @@ async fn password_is_never_sent_in_clear_text() {
             .iter()
             .any(|command| command.starts_with("AUTH"))
     );
-    let refused = EmailNotifier::new(settings(25, Tls::None, Some("canary-0003")));
+    let refused = EmailNotifier::new(settings(25, MailTls::None, Some("canary-0003")), None);
     assert!(matches!(refused, Err(SettingsError::ClearTextLogin)));
 }
 
 #[tokio::test]
 async fn untrusted_certificate_ends_the_attempt() {
     let server = MailServer::start(Encryption::Implicit).await;
-    let settings = settings(server.port, Tls::Implicit, None);
-    let email = Notifier::Email(EmailNotifier::new(settings).unwrap());
+    let settings = settings(server.port, MailTls::Implicit, None);
+    let email = Notifier::Email(EmailNotifier::new(settings, None).unwrap());
     let delivery = send(&email, "cfo@example.com").await;
     assert!(
         matches!(
@@ -170,7 +167,7 @@ async fn untrusted_certificate_ends_the_attempt() {
 #[tokio::test]
 async fn data_injected_before_the_handshake_is_rejected() {
     let server = MailServer::start(Encryption::StartTls).await;
-    let email = email(&server, Tls::StartTlsRequired, None);
+    let email = email(&server, MailTls::StartTlsRequired, None);
     server.answer(
         "STARTTLS",
         "220 go ahead\r\n250-mail.example.com\r\n250 AUTH PLAIN",
@@ -192,7 +189,7 @@ async fn data_injected_before_the_handshake_is_rejected() {
 #[tokio::test]
 async fn case_24_one_refused_recipient_does_not_hold_up_the_others() {
     let server = MailServer::start(Encryption::StartTls).await;
-    let email = email(&server, Tls::StartTlsRequired, None);
+    let email = email(&server, MailTls::StartTlsRequired, None);
     server.answer("RCPT TO:<b@example.com>", "550 5.1.1 no such user");
     assert_eq!(send(&email, "a@example.com").await, Delivery::Delivered);
     let refused = "mail server, the recipient: permanent error (550): 5.1.1 no such user";
@@ -209,7 +206,7 @@ async fn case_24_one_refused_recipient_does_not_hold_up_the_others() {
 #[tokio::test]
 async fn case_25_greylisting_uses_the_slower_schedule() {
     let server = MailServer::start(Encryption::StartTls).await;
-    let email = email(&server, Tls::StartTlsRequired, None);
+    let email = email(&server, MailTls::StartTlsRequired, None);
     server.answer("RCPT", "451 4.7.1 greylisted, come back later");
     let later = send(&email, "cfo@example.com").await;
     assert!(matches!(
@@ -227,7 +224,7 @@ async fn case_25_greylisting_uses_the_slower_schedule() {
 #[tokio::test]
 async fn case_26_lost_reply_to_the_final_dot_repeats_the_message_id() {
     let server = MailServer::start(Encryption::StartTls).await;
-    let email = email(&server, Tls::StartTlsRequired, None);
+    let email = email(&server, MailTls::StartTlsRequired, None);
     server.answer(".", CLOSE);
     let lost = send(&email, "cfo@example.com").await;
     assert!(
@@ -267,7 +264,7 @@ fn outcome(delivery: &Delivery) -> &'static str {
 #[tokio::test]
 async fn meaning_of_replies_depends_on_the_step() {
     let server = MailServer::start(Encryption::StartTls).await;
-    let email = email(&server, Tls::StartTlsRequired, Some("canary-0003"));
+    let email = email(&server, MailTls::StartTlsRequired, Some("canary-0003"));
     for (command, reply, expected) in [
         ("CONNECT", "421 too busy", "retry"),
         ("CONNECT", "554 no service here", "park"),
@@ -301,7 +298,7 @@ async fn meaning_of_replies_depends_on_the_step() {
 /// Sends once per reply and checks the outcome.
 async fn check_replies(replies: &[(&str, &str, &str)]) {
     let server = MailServer::start(Encryption::StartTls).await;
-    let email = email(&server, Tls::StartTlsRequired, None);
+    let email = email(&server, MailTls::StartTlsRequired, None);
     for (command, reply, expected) in replies {
         server.answer(command, reply);
         let delivery = send(&email, "relay.sender@example.com").await;
@@ -396,7 +393,7 @@ async fn refusals_of_recipient_or_message_drop_it() {
 async fn silent_server_times_out() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let email = EmailNotifier::new(settings(port, Tls::None, None)).unwrap();
+    let email = EmailNotifier::new(settings(port, MailTls::None, None), None).unwrap();
     let email = Notifier::Email(email.with_time_limit(Duration::from_millis(50)));
     let expected = Delivery::retry("timeout waiting for the mail server");
     assert_eq!(send(&email, "cfo@example.com").await, expected);
@@ -418,7 +415,7 @@ async fn endless_line_is_cut_off() {
         }
         n_written
     });
-    let email = EmailNotifier::new(settings(port, Tls::None, None)).unwrap();
+    let email = EmailNotifier::new(settings(port, MailTls::None, None), None).unwrap();
     let delivery = send(&Notifier::Email(email), "cfo@example.com").await;
     assert!(
         matches!(&delivery, Delivery::Retry { error, .. } if error.contains("sends too much data")),
@@ -431,10 +428,11 @@ async fn endless_line_is_cut_off() {
 #[test]
 fn addresses_with_extra_content_are_rejected() {
     for from in ["", "x", "a@b\r\nBcc: c@d", "a@b, c@d", "a@b\0"] {
-        let refused = EmailNotifier::new(Settings {
+        let settings = EmailSettings {
             from: from.to_owned(),
-            ..settings(25, Tls::None, None)
-        });
+            ..settings(25, MailTls::None, None)
+        };
+        let refused = EmailNotifier::new(settings, None);
         assert!(
             matches!(refused, Err(SettingsError::Address { .. })),
             "{from:?}"

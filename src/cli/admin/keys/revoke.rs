@@ -13,7 +13,7 @@ use crate::cli::admin::impact::{AffectedKeys, KeyImpact};
 use crate::cli::admin::keys::selection::{KeySelection, KeysWithUsage};
 use crate::cli::admin::steps::{self, PlannedStep};
 use crate::cli::globals::CommandError;
-use crate::cli::output::short_time;
+use crate::cli::output::cell::short_time;
 use spendwatch_domain::admin::change::Revocation;
 use spendwatch_domain::admin::selection::{KeyDetails, find_key};
 use spendwatch_domain::admin::server::{Capability, ServerKind};

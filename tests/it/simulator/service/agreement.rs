@@ -9,7 +9,8 @@ use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::span::Day;
 use spendwatch_simulator::Simulator;
 use spendwatch_simulator::api::SimulatedApi;
-use spendwatch_simulator::world::{SimulatedUsage, UsageDetail, World};
+use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::amounts::{SimulatedUsage, UsageDetail};
 use tokio::runtime::Builder;
 
 use crate::harness::at;

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use spendwatch_domain::units::span::Day;
-use spendwatch_simulator::world::{SimulatedUsage, UsageDetail};
+use spendwatch_simulator::world::amounts::{SimulatedUsage, UsageDetail};
 
 use crate::harness::at;
 use crate::simulator::service::{

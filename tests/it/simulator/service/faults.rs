@@ -1,7 +1,7 @@
 //! Faults on the real API's endpoints, and the request log.
 
+use spendwatch_simulator::faults::request_log::LoggedRequest;
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
-use spendwatch_simulator::request_log::LoggedRequest;
 
 use crate::harness::{at, hours};
 use crate::simulator::service::{DAY, FAST, body, column, get, rows, send_request, spent};

@@ -1,7 +1,7 @@
 //! Versions, keys, paths and access of the real API.
 
 use reqwest::Method;
-use spendwatch_simulator::api::{EndpointAccess, RealApiOptions, SimulatedApi};
+use spendwatch_simulator::api::{EndpointAccess, PlatformOptions, SimulatedApi};
 
 use crate::simulator::service::{DAY, check_statuses, empty, get, send_request, spent};
 use crate::simulator::{bare, request, send, start, two};
@@ -116,14 +116,14 @@ async fn forbidden_and_absent_endpoints_do_not_affect_others() {
         "spend_limits".to_owned(),
         "workspaces".to_owned(),
     ];
-    let open = RealApiOptions::default();
+    let open = PlatformOptions::default();
     for (access, status, kind) in [
         (EndpointAccess::Forbidden, 403, "permission_error"),
         (EndpointAccess::Absent, 404, "not_found_error"),
     ] {
         for (real, n_refused, first) in [
             (
-                RealApiOptions {
+                PlatformOptions {
                     analytics: access,
                     ..open
                 },
@@ -131,7 +131,7 @@ async fn forbidden_and_absent_endpoints_do_not_affect_others() {
                 0,
             ),
             (
-                RealApiOptions {
+                PlatformOptions {
                     reports: access,
                     ..open
                 },
@@ -139,7 +139,7 @@ async fn forbidden_and_absent_endpoints_do_not_affect_others() {
                 2,
             ),
             (
-                RealApiOptions {
+                PlatformOptions {
                     spend_limits: access,
                     ..open
                 },
@@ -147,7 +147,7 @@ async fn forbidden_and_absent_endpoints_do_not_affect_others() {
                 4,
             ),
         ] {
-            simulator.world().api = SimulatedApi::Real(real);
+            simulator.world().api = SimulatedApi::Platform(real);
             for (place, path) in paths.iter().enumerate() {
                 let response = get(&simulator, path).await;
                 let is_refused = (first..first + n_refused).contains(&place);

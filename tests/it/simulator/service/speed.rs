@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use spendwatch_simulator::api::RequestHeaders;
-use spendwatch_simulator::directory::SimulatedKey;
-use spendwatch_simulator::query::Query;
-use spendwatch_simulator::real_api::{self, RealEndpoint};
+use spendwatch_simulator::platform::headers::RequestHeaders;
+use spendwatch_simulator::platform::{self, PlatformEndpoint};
+use spendwatch_simulator::request::Query;
 use spendwatch_simulator::world::World;
+use spendwatch_simulator::world::directory::SimulatedKey;
 
 use crate::harness::at;
 use crate::simulator::NOW;
@@ -41,7 +41,7 @@ fn large() -> World {
 }
 
 /// Returns the time without HTTP, and the number of rows or buckets.
-fn time(world: &mut World, service: RealEndpoint, query: &str) -> (Duration, usize) {
+fn time(world: &mut World, service: PlatformEndpoint, query: &str) -> (Duration, usize) {
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap());
     let query: Query = pairs
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -52,7 +52,7 @@ fn time(world: &mut World, service: RealEndpoint, query: &str) -> (Duration, usi
         workspace: None,
     };
     let began = simulator_clock();
-    let body = real_api::respond(world, service, &query, &head, at(NOW)).unwrap();
+    let body = platform::respond(world, service, &query, &head, at(NOW)).unwrap();
     let took = began.elapsed();
     println!("{took:?} for {service:?}");
     let json: Value = serde_json::from_str(&body).unwrap();
@@ -68,11 +68,11 @@ fn reports_of_a_large_organization_are_fast() {
     let bill = "starting_at=2026-11-17T00:00:00Z&ending_at=2026-11-24T00:00:00Z\
                 &group_by[]=workspace_id&group_by[]=description";
     for (service, query, n_rows) in [
-        (RealEndpoint::AnalyticsCost, cost.as_str(), 1000),
+        (PlatformEndpoint::AnalyticsCost, cost.as_str(), 1000),
         // The second call uses the cached report, as later pages do.
-        (RealEndpoint::AnalyticsCost, cost.as_str(), 1000),
-        (RealEndpoint::Messages, tokens.as_str(), 1),
-        (RealEndpoint::CostReport, bill, 7),
+        (PlatformEndpoint::AnalyticsCost, cost.as_str(), 1000),
+        (PlatformEndpoint::Messages, tokens.as_str(), 1),
+        (PlatformEndpoint::CostReport, bill, 7),
     ] {
         let (took, n_present) = time(&mut world, service, query);
         assert_eq!(n_present, n_rows);

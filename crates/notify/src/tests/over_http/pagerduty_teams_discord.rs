@@ -9,33 +9,28 @@ use super::super::pagerduty_teams_discord::{discord_rules, pagerduty_rules, team
 use super::receiver::Receiver;
 use super::{reply, retry, secret, send, send_from, send_one};
 use crate::outcome::{Delivery, SettingsError};
-use crate::receivers::discord::{self, Discord};
-use crate::receivers::pagerduty::{self, PagerDuty};
-use crate::receivers::teams::{self, Teams};
+use crate::receivers::pagerduty::PagerDuty;
 use crate::samples::{fact, fact_named, workspace_facts};
 use crate::{Notifier, post};
+use spendwatch_base::receiver::{PagerDutySettings, ReceiverSettings};
 use spendwatch_domain::alerts::notification::Reason;
 
 const ROUTING_KEY: &str = "R0UTINGKEYcanary0123456789abcdef";
 
 fn pagerduty(url: &str) -> Notifier {
-    let settings = pagerduty::Settings {
+    let settings = PagerDutySettings {
         url: secret(url),
         routing_key: secret(ROUTING_KEY),
     };
-    Notifier::PagerDuty(
-        PagerDuty::new(post::client(&settings.url, false).unwrap(), settings).unwrap(),
-    )
+    Notifier::new(ReceiverSettings::PagerDuty(settings), false).unwrap()
 }
 
 fn teams(url: &str) -> Notifier {
-    let settings = teams::Settings { url: secret(url) };
-    Notifier::Teams(Teams::new(post::client(&settings.url, false).unwrap(), settings).unwrap())
+    Notifier::new(ReceiverSettings::Teams { url: secret(url) }, false).unwrap()
 }
 
 fn discord(url: &str) -> Notifier {
-    let settings = discord::Settings { url: secret(url) };
-    Notifier::Discord(Discord::new(post::client(&settings.url, false).unwrap(), settings).unwrap())
+    Notifier::new(ReceiverSettings::Discord { url: secret(url) }, false).unwrap()
 }
 
 async fn start_pagerduty() -> Receiver {
@@ -280,7 +275,7 @@ async fn secrets_are_not_quoted_or_shown() {
 fn invalid_settings_are_rejected() {
     let client = post::client(&secret("https://example.com"), false).unwrap();
     let build = |url: &str, key: &str| {
-        let settings = pagerduty::Settings {
+        let settings = PagerDutySettings {
             url: secret(url),
             routing_key: secret(key),
         };
