@@ -11,7 +11,10 @@ use spendwatch_domain::alerts::policy::{NotifierPolicy, Policy};
 use spendwatch_domain::alerts::silence::Suppressions;
 use spendwatch_domain::figures::snapshot::OrganizationSnapshot;
 use spendwatch_domain::org::inventory::Inventory;
-use spendwatch_domain::rules::rule::{Limit, Rule, Severity, Threshold, ThresholdValue, Watch};
+use spendwatch_domain::rules::rule::{
+    Condition, Limit, PeriodLimit, Rule, Severity, Threshold, ThresholdValue,
+};
+use spendwatch_domain::rules::watch::Quantity;
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::matcher::{Glob, Matcher};
 use spendwatch_domain::units::money::Usd;
@@ -20,7 +23,7 @@ use spendwatch_domain::units::privacy::Privacy;
 use spendwatch_domain::units::subject::SubjectKind;
 
 use crate::Extent;
-use crate::harness::{at, organization, rule};
+use crate::harness::{at, each, limit_of, organization, rule};
 use crate::made;
 use crate::report::{Goal, Report, alternately};
 
@@ -90,9 +93,10 @@ fn deciding(report: &mut Report, at: Timestamp) {
     let organization = organization();
     let mut low = policy();
     low.rules = (0..10)
-        .map(|place| Rule {
-            limit: Limit::Fixed(1),
-            ..usual(&format!("rule {place}"))
+        .map(|place| {
+            with(&format!("rule {place}"), |limit| {
+                limit.limit = Limit::Fixed(1)
+            })
         })
         .collect();
     let mut high = low.clone();
@@ -151,34 +155,26 @@ pub fn policy() -> Policy {
     };
     let rules = vec![
         usual("month"),
+        each(Period::Day, usual("day")),
+        with("server", |limit| limit.limit = Limit::Workspace),
         Rule {
-            period: Period::Day,
-            ..usual("day")
-        },
-        Rule {
-            limit: Limit::Workspace,
-            ..usual("server")
-        },
-        Rule {
-            watch: Watch::Tokens,
+            condition: Condition::Tokens(limit(Period::Month)),
             ..usual("tokens")
         },
         Rule {
-            watch: Watch::Requests,
-            period: Period::Day,
+            condition: Condition::Requests(limit(Period::Day)),
             ..usual("requests")
         },
+        each(Period::Rolling(24), usual("rolling")),
         Rule {
-            period: Period::Rolling(24),
-            ..usual("rolling")
-        },
-        Rule {
-            period: Period::Week,
             zone: zone("Europe/Vilnius"),
-            ..usual("week")
+            ..each(Period::Week, usual("week"))
         },
         Rule {
-            watch: Watch::DataAge,
+            condition: Condition::DataAge {
+                for_each: SubjectKind::Workspace,
+                limit: FAR,
+            },
             ..usual("age")
         },
         Rule {
@@ -212,11 +208,28 @@ pub fn policy() -> Policy {
 fn loud(policy: &Policy) -> Policy {
     let mut policy = policy.clone();
     // The largest uses of three models in three hours: see `made::usage keys`.
-    policy.rules[0].limit = Limit::Fixed(Usd::from_dollars(24).pico());
+    limit_of(&mut policy.rules[0]).limit = Limit::Fixed(Usd::from_dollars(24).pico());
     policy
 }
+
+/// A limit that no figure comes near, in any unit.
+const FAR: Quantity = Usd::from_dollars(1_000_000).pico();
 
 /// Returns a rule that is far from its limit.
 fn usual(name: &str) -> Rule {
     rule(name, SubjectKind::Workspace, 1_000_000)
+}
+
+fn with(name: &str, change: impl FnOnce(&mut PeriodLimit)) -> Rule {
+    let mut rule = usual(name);
+    change(limit_of(&mut rule));
+    rule
+}
+
+fn limit(period: Period) -> PeriodLimit {
+    PeriodLimit {
+        for_each: SubjectKind::Workspace,
+        period,
+        limit: Limit::Fixed(FAR),
+    }
 }

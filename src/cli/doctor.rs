@@ -30,7 +30,7 @@ use spendwatch_config::organizations::OrganizationConfig;
 use spendwatch_config::secret_file;
 use spendwatch_config::source::{Environment, SecretSource};
 use spendwatch_domain::admin::server::ServerKind;
-use spendwatch_domain::rules::rule::Limit;
+use spendwatch_domain::rules::rule::{Limit, Rule};
 use spendwatch_domain::units::plural::{agreeing, counted};
 use spendwatch_notify::wording::formatting;
 use spendwatch_store::Store;
@@ -395,7 +395,8 @@ fn own_files(config: &Config, audit: &AuditFiles) -> Vec<PathBuf> {
 fn named_files(config: &Config) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = config.file.iter().cloned().collect();
     files.extend(config.prices.file.clone());
-    files.extend(config.rules.iter().filter_map(|rule| match &rule.limit {
+    let limits = config.rules.iter().filter_map(Rule::period_limit);
+    files.extend(limits.filter_map(|limit| match &limit.limit {
         Limit::Budget(budget) => budget.origin.as_ref().map(PathBuf::from),
         Limit::Fixed(_) | Limit::Workspace | Limit::Organization => None,
     }));

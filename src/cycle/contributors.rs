@@ -11,8 +11,9 @@ use spendwatch_domain::alerts::measure::frame_key;
 use spendwatch_domain::alerts::notification::{Contributor, Fact, MAX_CONTRIBUTORS, NamedKey};
 use spendwatch_domain::figures::contributors::{ContributingUsage, ContributorSum, UsagePiece};
 use spendwatch_domain::figures::counting::{is_counted_for, quantity};
-use spendwatch_domain::figures::period_sums::PeriodSums;
-use spendwatch_domain::rules::rule::{GapUnit, Quantity, Rule, Watch};
+use spendwatch_domain::figures::period_sums::{PeriodKey, PeriodSums};
+use spendwatch_domain::rules::rule::Rule;
+use spendwatch_domain::rules::watch::Quantity;
 use spendwatch_domain::units::ids::{UNATTRIBUTED, WorkspaceId};
 use spendwatch_domain::units::period;
 use spendwatch_domain::units::privacy::UserNaming;
@@ -52,13 +53,16 @@ impl Watcher {
                     .rules
                     .iter()
                     .find(|rule| rule.name == fact.identity.slot.rule);
-                let Some(rule) = rule.filter(|rule| has_contributors(rule.watch)) else {
+                let Some(rule) = rule.filter(|rule| rule.watch().info().has_contributors) else {
                     continue;
                 };
-                let Some(frame) = self.frame_of(rule, fact) else {
+                let Some(key) = frame_key(rule) else {
                     continue;
                 };
-                let span = same_time_previous(rule, frame, fact.as_of.unwrap_or(fact.decided_at));
+                let Some(frame) = self.frame_of(&key, fact) else {
+                    continue;
+                };
+                let span = same_time_previous(&key, frame, fact.as_of.unwrap_or(fact.decided_at));
                 if let std::collections::hash_map::Entry::Vacant(e) = pasts.entry(span) {
                     e.insert(self.past(span).await?);
                 }
@@ -69,8 +73,8 @@ impl Watcher {
         Ok(())
     }
 
-    fn frame_of(&self, rule: &Rule, fact: &Fact) -> Option<&PeriodSums> {
-        let (open, closed) = self.figures.period_sums(&frame_key(rule)?)?;
+    fn frame_of(&self, key: &PeriodKey, fact: &Fact) -> Option<&PeriodSums> {
+        let (open, closed) = self.figures.period_sums(key)?;
         [Some(open), closed]
             .into_iter()
             .flatten()
@@ -95,7 +99,7 @@ impl Watcher {
             for (usage_key, amounts) in frame.sums_of(index) {
                 let usage_key = self.figures.usage_key_at(*usage_key);
                 if is_counted_for(rule, subject, &snapshot, id, usage_key) {
-                    sums.entry((id, usage_key)).or_default().0 += quantity(rule.watch, amounts);
+                    sums.entry((id, usage_key)).or_default().0 += quantity(rule.watch(), amounts);
                 }
             }
         }
@@ -104,7 +108,7 @@ impl Watcher {
                 continue;
             };
             if is_counted_for(rule, subject, &snapshot, id, usage_key) {
-                sums.entry((id, usage_key)).or_default().1 += quantity(rule.watch, amounts);
+                sums.entry((id, usage_key)).or_default().1 += quantity(rule.watch(), amounts);
             }
         }
         let piece = |((workspace, usage_key), (value, before))| UsagePiece {
@@ -166,22 +170,9 @@ impl Watcher {
     }
 }
 
-/// Returns whether parts of a figure have its unit.
-fn has_contributors(watch: Watch) -> bool {
-    match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests => true,
-        Watch::Reconciliation(gap) => gap == GapUnit::Usd,
-        Watch::DataAge | Watch::Lifecycle => false,
-    }
-}
-
 /// Returns the start of the previous period, as long as this one has lasted.
-fn same_time_previous(rule: &Rule, frame: &PeriodSums, as_of: Timestamp) -> HourSpan {
-    let (period, zone) = match frame_key(rule) {
-        Some(key) => (key.period, key.zone),
-        None => (rule.period, rule.zone.clone()),
-    };
-    let before = period::previous(period, &zone.rules, &frame.period);
+fn same_time_previous(key: &PeriodKey, frame: &PeriodSums, as_of: Timestamp) -> HourSpan {
+    let before = period::previous(key.period, &key.zone.rules, &frame.period);
     let passed = as_of
         .min(frame.period.span.end)
         .duration_since(frame.period.span.start);

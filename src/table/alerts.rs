@@ -7,8 +7,8 @@ use spendwatch_domain::alerts::alert::{EndedBy, State};
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_domain::alerts::silence::Acknowledgement;
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::{GapUnit, Quantity, Watch};
-use spendwatch_domain::units::money::{Usd, percent_digits, share_percent};
+use spendwatch_domain::rules::watch::{Quantity, Unit, Watch};
+use spendwatch_domain::units::money::{Usd, share_percent};
 use spendwatch_notify::envelope::{Envelope, Links};
 use spendwatch_notify::wording::message::{self, Message, MessageBody};
 use spendwatch_store::alerts::{AlertChange, AlertPhase};
@@ -285,14 +285,12 @@ pub fn parse_state(state: &str) -> Option<AlertPhase> {
 
 /// Returns a quantity in USD, tokens, requests, seconds or percent.
 pub fn quantity_cell(watch: Watch, quantity: Quantity) -> Cell {
-    match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => {
-            Cell::Money(Usd::from_pico(quantity))
-        }
-        Watch::Reconciliation(GapUnit::Percent) => Cell::Decimal(percent_digits(quantity)),
-        Watch::Tokens | Watch::Requests | Watch::DataAge => Cell::Count(quantity),
+    match watch.unit() {
+        Unit::Usd => Cell::Money(Usd::from_pico(quantity)),
+        Unit::Percent => Cell::Decimal(Unit::Percent.decimal(quantity)),
+        Unit::Tokens | Unit::Requests | Unit::Seconds => Cell::Count(quantity),
         // Events have no quantity.
-        Watch::Lifecycle => Cell::Empty,
+        Unit::Severity => Cell::Empty,
     }
 }
 

@@ -16,7 +16,7 @@ use spendwatch_simulator::faults::{FaultTarget, ServerFault};
 use spendwatch_simulator::world::World;
 use spendwatch_store::Store;
 
-use crate::harness::{WatcherFixture, at, rule};
+use crate::harness::{WatcherFixture, at, each, limit_of, rule};
 
 const NOW: &str = "2026-11-24T10:05:00Z";
 
@@ -153,7 +153,8 @@ async fn case_30_and_31_a_changed_limit_ends_or_fires_once() {
     let mut sent = Vec::new();
     for limit in [500, 500, 20, 20] {
         let mut settings = fixture.settings();
-        settings.policy.rules[0].limit = Limit::Fixed(Usd::from_dollars(limit).pico());
+        limit_of(&mut settings.policy.rules[0]).limit =
+            Limit::Fixed(Usd::from_dollars(limit).pico());
         watcher.reconfigure(settings).await.unwrap();
         watcher.decide_and_commit().await.unwrap();
         sent.extend(fixture.deliver(&store).await);
@@ -335,8 +336,7 @@ async fn case_06_responses_about_the_old_month_fire_nothing_in_the_new_one() {
 
 #[tokio::test]
 async fn a_period_longer_than_the_history_is_evaluated_once_the_history_is_read() {
-    let mut quarter = rule("quarter", SubjectKind::Workspace, 30);
-    quarter.period = Period::Quarter;
+    let quarter = each(Period::Quarter, rule("quarter", SubjectKind::Workspace, 30));
     let fixture = WatcherFixture::new(world(), NOW).await.with_rule(quarter);
     let store = fixture.open_store();
     let mut settings = fixture.settings();

@@ -29,7 +29,7 @@ use spendwatch_store::notifiers::NotifierState;
 use spendwatch_store::outbox::AttemptOutcome;
 use spendwatch_store::{CommitPoint, Faults};
 
-use crate::harness::{WatcherFixture, at, rule};
+use crate::harness::{WatcherFixture, at, each, rule};
 
 /// Mondays at 09:00 in Berlin, for the week before.
 fn weekly() -> Configured {
@@ -58,8 +58,7 @@ async fn fixture() -> WatcherFixture {
     spend("workspace_a", "2026-11-15T23:30:00Z", "3");
     spend("workspace_a", "2026-11-18T12:00:00Z", "7");
     spend("workspace_b", "2026-11-20T12:00:00Z", "90.25");
-    let mut limit = rule("week", SubjectKind::Workspace, 100);
-    limit.period = Period::Week;
+    let mut limit = each(Period::Week, rule("week", SubjectKind::Workspace, 100));
     limit.zone = weekly().schedule.zone().clone();
     let mut fixture = WatcherFixture::new(world, "2026-11-22T20:05:00Z")
         .await

@@ -7,25 +7,23 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use spendwatch::cycle::state::Watcher;
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::{EventRule, Rule, Severity, Threshold, Watch};
-use spendwatch_domain::units::subject::SubjectKind;
+use spendwatch_domain::rules::rule::{Condition, EventRule, Rule, Severity};
 use spendwatch_metrics::gauges::Renderer;
 use spendwatch_metrics::view::{SeriesOptions, View};
 use spendwatch_simulator::world::World;
 use spendwatch_store::Store;
 
-use crate::harness::{WatcherFixture, rule};
+use crate::harness::WatcherFixture;
 
 fn rule_on_new_workspaces() -> Rule {
+    let event_rule = EventRule {
+        event: Event::WorkspaceCreated,
+        time: SignedDuration::from_hours(24),
+        severity: Severity::Info,
+    };
     Rule {
-        watch: Watch::Lifecycle,
-        events: vec![EventRule {
-            event: Event::WorkspaceCreated,
-            time: SignedDuration::from_hours(24),
-            severity: Severity::Info,
-        }],
-        thresholds: vec![Threshold::for_event(Severity::Info)],
-        ..rule("new", SubjectKind::Organization, 0)
+        notify: vec!["chat".into()],
+        ..Rule::new("new", Condition::Lifecycle(vec![event_rule]))
     }
 }
 

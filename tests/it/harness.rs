@@ -23,13 +23,12 @@ use spendwatch_domain::alerts::policy::{NotifierPolicy, Policy};
 use spendwatch_domain::ledger::coverage::PollSettings;
 use spendwatch_domain::org::events::RequiredLists;
 use spendwatch_domain::rules::rule::{
-    Limit, Rule, Severity, Threshold, ThresholdValue, Watch, Windows,
+    Condition, Limit, PeriodLimit, Rule, Severity, Threshold, ThresholdValue,
 };
 use spendwatch_domain::units::dialect::Dialect;
-use spendwatch_domain::units::ids::{NotifierName, OrganizationName, RuleName};
-use spendwatch_domain::units::matcher::Matcher;
+use spendwatch_domain::units::ids::{NotifierName, OrganizationName};
 use spendwatch_domain::units::money::{Percent, Usd};
-use spendwatch_domain::units::period::{Period, Zone};
+use spendwatch_domain::units::period::Period;
 use spendwatch_domain::units::privacy::Privacy;
 use spendwatch_domain::units::span::{Hour, HourSpan};
 use spendwatch_domain::units::subject::SubjectKind;
@@ -333,28 +332,31 @@ pub fn rule(name: &str, for_each: SubjectKind, limit: i64) -> Rule {
         severity,
         text: format!("{percent}%").into(),
     };
-    Rule {
-        name: RuleName::from(name),
-        watch: Watch::Spend,
+    let limit = PeriodLimit {
         for_each,
-        matcher: Matcher::default(),
         period: Period::Month,
-        zone: Zone::utc(),
         limit: Limit::Fixed(Usd::from_dollars(limit).pico()),
-        min_usd: Usd::ZERO,
-        windows: Windows::default(),
-        inactive: Vec::new(),
-        uses_default_notifiers: false,
-        events: Vec::new(),
+    };
+    Rule {
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),
         ],
-        for_duration: SignedDuration::ZERO,
-        keep_firing_for: SignedDuration::ZERO,
-        clear_below: Percent::HUNDRED,
-        repeat_interval: None,
-        notify: vec![NotifierName::from("chat")],
-        labels: BTreeMap::new(),
+        notify: vec!["chat".into()],
+        ..Rule::new(name, Condition::Spend(limit))
     }
+}
+
+/// Returns the limit of a rule on spend.
+pub fn limit_of(rule: &mut Rule) -> &mut PeriodLimit {
+    match &mut rule.condition {
+        Condition::Spend(limit) => limit,
+        other => panic!("{other:?} is not on spend"),
+    }
+}
+
+/// Returns a rule on spend with another period.
+pub fn each(period: Period, mut rule: Rule) -> Rule {
+    limit_of(&mut rule).period = period;
+    rule
 }

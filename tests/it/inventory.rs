@@ -8,7 +8,7 @@ use spendwatch_domain::alerts::alert::State;
 use spendwatch_domain::org::directory::{Directory, Presence};
 use spendwatch_domain::org::events::RequiredLists;
 use spendwatch_domain::org::inventory::InventoryKey;
-use spendwatch_domain::rules::rule::{Limit, Rule};
+use spendwatch_domain::rules::rule::Limit;
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::ids::{DEFAULT_WORKSPACE, WorkspaceId};
 use spendwatch_domain::units::money::Usd;
@@ -22,7 +22,7 @@ use spendwatch_simulator::world::directory::{SimulatedKey, SimulatedUser};
 use tokio_util::sync::CancellationToken;
 
 use crate::alerts::words;
-use crate::harness::{WatcherFixture, at, rule};
+use crate::harness::{WatcherFixture, at, limit_of, rule};
 
 const MODEL: &str = "claude-sonnet-4-5";
 const NOW: &str = "2026-11-24T13:05:00Z";
@@ -617,10 +617,9 @@ async fn a_restart_resolves_no_alert_on_a_provider_limit() {
     let fixture = real(Dialect::Analytics, RequiredLists::default()).await;
     fixture.simulator.world().spend_limits = vec![(Some("wrkspc_a".to_owned()), 10)];
     used(&fixture, "apikey_1", None, "2026-11-24T10:20:00Z");
-    let fixture = fixture.with_rule(Rule {
-        limit: Limit::Workspace,
-        ..rule("own", SubjectKind::Workspace, 1)
-    });
+    let mut own = rule("own", SubjectKind::Workspace, 1);
+    limit_of(&mut own).limit = Limit::Workspace;
+    let fixture = fixture.with_rule(own);
     let store = fixture.open_store();
     let mut watcher = fixture.watcher(&store).await;
     for _ in 0..14 {

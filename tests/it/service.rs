@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use spendwatch::cycle::state::Watcher;
 use spendwatch_domain::alerts::alert::EndedBy;
 use spendwatch_domain::figures::figure::Figure;
-use spendwatch_domain::rules::rule::{GapUnit, Watch};
+use spendwatch_domain::rules::rule::{Condition, GapUnit};
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::ids::{ApiKeyId, WorkspaceId};
 use spendwatch_domain::units::matcher::{Glob, Team};
@@ -23,7 +23,7 @@ use spendwatch_simulator::world::amounts::{SimulatedUsage, UsageDetail};
 use spendwatch_simulator::world::directory::{SimulatedKey, SimulatedUser};
 use spendwatch_store::Store;
 
-use crate::harness::{WatcherFixture, at, hours, organization, rule};
+use crate::harness::{WatcherFixture, at, each, hours, limit_of, organization, rule};
 
 const SONNET: &str = "claude-sonnet-4-5";
 const HAIKU: &str = "claude-haiku-4-5";
@@ -571,7 +571,10 @@ async fn rules_watch_keys_teams_and_reconciliation() {
     world.discount_percent = 10;
     let mut fixture = fixture(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
     let mut gaps = rule("gaps", SubjectKind::Organization, 1);
-    gaps.watch = Watch::Reconciliation(GapUnit::Usd);
+    gaps.condition = Condition::Reconciliation {
+        limit: limit_of(&mut gaps).clone(),
+        unit: GapUnit::Usd,
+    };
     fixture = fixture
         .with_rule(rule("keys", SubjectKind::ApiKey, 1_000_000))
         .with_rule(rule("teams", SubjectKind::Team, 1_000_000))
@@ -683,8 +686,7 @@ async fn alerts_are_sent_once_while_estimates_become_bills() {
     world.bill_lag = SignedDuration::from_hours(7);
     world.spend("wrkspc_a", SONNET, at("2026-11-20T09:00:00Z"), "900");
     let mut fixture = fixture(world, Dialect::Reports, "2026-11-20T10:05:00Z").await;
-    let mut by_day = rule("day", SubjectKind::Workspace, 40);
-    by_day.period = Period::Day;
+    let by_day = each(Period::Day, rule("day", SubjectKind::Workspace, 40));
     fixture = fixture
         .with_rule(rule("month", SubjectKind::Organization, 1500))
         .with_rule(rule("keys", SubjectKind::ApiKey, 300))

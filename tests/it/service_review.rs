@@ -13,7 +13,7 @@ use spendwatch_simulator::api::{EndpointAccess, PlatformOptions, SimulatedApi};
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
 use spendwatch_simulator::world::World;
 
-use crate::harness::{WatcherFixture, at, hours, organization, rule};
+use crate::harness::{WatcherFixture, at, each, hours, organization, rule};
 
 const SONNET: &str = "claude-sonnet-4-5";
 
@@ -79,8 +79,10 @@ async fn interrupted_catch_up_is_not_fresh() {
         (Dialect::Analytics, "analytics_cost", 1),
         (Dialect::Reports, "messages", 6),
     ] {
-        let mut day = rule("day", SubjectKind::Organization, 1_000_000);
-        day.period = Period::Day;
+        let day = each(
+            Period::Day,
+            rule("day", SubjectKind::Organization, 1_000_000),
+        );
         let fixture = fixture(world(), dialect, "2026-11-20T13:05:00Z").await;
         let fixture =
             fixture
@@ -247,8 +249,10 @@ async fn rolling_span_ends_with_data() {
     world.add_workspace("wrkspc_a", "Alpha");
     world.refresh_lag = SignedDuration::from_hours(3);
     world.spend("wrkspc_a", SONNET, at("2026-11-24T10:30:00Z"), "500");
-    let mut last_hours = rule("rolling", SubjectKind::Organization, 100);
-    last_hours.period = Period::Rolling(4);
+    let last_hours = each(
+        Period::Rolling(4),
+        rule("rolling", SubjectKind::Organization, 100),
+    );
     let fixture = fixture(world, Dialect::Analytics, "2026-11-24T13:05:00Z").await;
     let fixture = fixture.with_rule(last_hours);
     let store = fixture.open_store();

@@ -8,7 +8,7 @@ use rusqlite::types::Value;
 use spendwatch::cycle::state::{CycleSummary, Watcher};
 use spendwatch_base::clock::Clock;
 use spendwatch_domain::alerts::notification::Reason;
-use spendwatch_domain::rules::rule::{Limit, Rule, Watch};
+use spendwatch_domain::rules::rule::{Condition, Rule};
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::money::Usd;
@@ -56,8 +56,10 @@ fn world(dialect: Dialect) -> World {
 /// A setup with two clocks, a rule that fires, and one on data age.
 async fn stage(dialect: Dialect) -> WatcherFixture {
     let age = Rule {
-        watch: Watch::DataAge,
-        limit: Limit::Fixed(3 * 3600),
+        condition: Condition::DataAge {
+            for_each: SubjectKind::Organization,
+            limit: 3 * 3600,
+        },
         ..rule("age", SubjectKind::Organization, 1)
     };
     let mut stage = WatcherFixture::with_two_clocks(world(dialect), NOW)

@@ -1,7 +1,7 @@
 //! Amounts of money and counts.
 
 use crate::reader::SectionReader;
-use spendwatch_domain::rules::rule::Quantity;
+use spendwatch_domain::rules::watch::Quantity;
 use spendwatch_domain::units::money::Usd;
 
 /// Parses an amount from 0 to 10^12 USD.

@@ -128,14 +128,17 @@ mod tests {
             .map(|rule| {
                 let minutes = rule.for_duration.as_mins();
                 let (labels, inactive) = (&rule.labels, rule.inactive.len());
-                format!("{} {minutes} {labels:?} {inactive}", rule.period)
+                let period = rule
+                    .period_limit()
+                    .map_or("no period".to_owned(), |limit| limit.period.to_string());
+                format!("{period} {minutes} {labels:?} {inactive}")
             })
             .collect();
         assert_eq!(
             rules,
             [
                 r#"day 1 {"cost_center": "platform", "tier": "2"} 1"#,
-                r#"month 10 {"cost_center": "platform", "tier": "1"} 0"#,
+                r#"no period 10 {"cost_center": "platform", "tier": "1"} 0"#,
             ]
         );
     }

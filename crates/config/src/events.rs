@@ -7,9 +7,10 @@ use crate::effective::{self, quoted};
 use crate::near::nearest;
 use crate::problem::ConfigProblem;
 use crate::reader::SectionReader;
+use crate::terms::read_severity;
 use crate::tree::{Node, Value};
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::{EventRule, Severity, Threshold};
+use spendwatch_domain::rules::rule::{EventRule, Severity};
 use spendwatch_domain::units::subject::SubjectKind;
 
 /// Keys that do not apply to a rule on events.
@@ -83,17 +84,6 @@ fn shown(of: &EventRule) -> String {
     let event = [("event", quoted(of.event))];
     let severity = [("severity", quoted(of.severity))];
     effective::table(event.into_iter().chain(time).chain(severity))
-}
-
-/// Returns one threshold for each severity in use.
-pub fn thresholds(events: &[EventRule]) -> Vec<Threshold> {
-    let is_used = |severity: &Severity| {
-        events
-            .iter()
-            .any(|event_rule| event_rule.severity == *severity)
-    };
-    let used = Severity::ALL.into_iter().filter(is_used);
-    used.map(Threshold::for_event).collect()
 }
 
 /// Checks that the subjects of the events have what `match` filters by.
@@ -181,7 +171,6 @@ fn parse(name: &str) -> Result<Event, String> {
 
 fn read_table(section: &SectionReader<'_>) -> Option<EventRule> {
     let name = section.required_text("event");
-    let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
     let event = name.and_then(|name| match parse(&name.value) {
         Ok(event) => Some(event),
         Err(message) => {
@@ -190,7 +179,7 @@ fn read_table(section: &SectionReader<'_>) -> Option<EventRule> {
         }
     });
     let default = event.map_or(Severity::Warning, severity);
-    let severity = section.choice("severity", &severities, &[], default);
+    let severity = read_severity(section, "severity", default);
     let time = match event {
         Some(event) => read_time(section, event),
         // An unknown event may have either.

@@ -11,24 +11,19 @@ use crate::organizations::OrganizationConfig;
 use crate::reader::SectionReader;
 use crate::terms::{read_glob, read_notify, read_period, read_zone};
 use crate::{budgets, durations, events, thresholds};
-use spendwatch_domain::rules::rule::{EventRule, GapUnit, Limit, Quantity, Rule, Watch, Windows};
+use spendwatch_domain::alerts::resend;
+use spendwatch_domain::rules::rule::{
+    Condition, EventRule, GapUnit, Limit, PeriodLimit, Rule, Windows,
+};
+use spendwatch_domain::rules::watch::{Quantity, Unit, Watch};
 use spendwatch_domain::units::dialect::Dialect;
-use spendwatch_domain::units::ids::{NotifierName, RuleName, UNASSIGNED};
+use spendwatch_domain::units::ids::{NotifierName, UNASSIGNED};
 use spendwatch_domain::units::matcher::{Glob, Matcher, Team};
 use spendwatch_domain::units::money::{Percent, Usd};
 use spendwatch_domain::units::period::Period;
 use spendwatch_domain::units::subject::SubjectKind;
 use spendwatch_domain::units::weekly::WeeklyWindow;
 
-const WATCHES: [(&str, Watch); 7] = [
-    ("spend", Watch::Spend),
-    ("burn_rate", Watch::BurnRate),
-    ("tokens", Watch::Tokens),
-    ("requests", Watch::Requests),
-    ("data_age", Watch::DataAge),
-    ("reconciliation", Watch::Reconciliation(GapUnit::Usd)),
-    ("lifecycle", Watch::Lifecycle),
-];
 /// Longest window of a burn rate, in hours.
 const MAX_WINDOW: u32 = 31 * 24;
 const LATER_WATCHES: [&str; 3] = ["forecast", "anomaly", "runway"];
@@ -115,101 +110,138 @@ fn read_one(
 ) -> Option<Rule> {
     let watch = read_watch(section);
     let is_of_events = watch == Watch::Lifecycle;
-    let events = if is_of_events {
-        events::read(section)
+    let (events, for_each) = if is_of_events {
+        (events::read(section), SubjectKind::Organization)
     } else {
         if section.has("events") {
             section.problem("events", "applies only to `watch = \"lifecycle\"`");
         }
-        Vec::new()
-    };
-    let for_each = if is_of_events {
-        SubjectKind::Organization
-    } else {
-        read_for_each(section, watch)
+        (Vec::new(), read_for_each(section, watch))
     };
     let matcher = read_matcher(section, watch, &events);
-    let period = match watch {
-        Watch::Lifecycle | Watch::DataAge => Period::Month,
-        Watch::Spend
-        | Watch::BurnRate
-        | Watch::Tokens
-        | Watch::Requests
-        | Watch::Reconciliation(_) => read_period(section, Period::Month),
+    let period = if watch.info().has_period {
+        read_period(section, Period::Month)
+    } else {
+        Period::Month
     };
     let zone = read_zone(section);
-    let (limit, windows, thresholds) = if is_of_events {
-        let thresholds = events::thresholds(&events);
-        (Some(Limit::Fixed(0)), Windows::default(), thresholds)
+    let (limit, windows) = if is_of_events {
+        (Some(Limit::Fixed(0)), Windows::default())
     } else {
         let limit = read_limit(section, watch, for_each);
-        let windows = read_windows(section, watch);
-        let thresholds = thresholds::read(section, watch, limit.as_ref());
-        (limit, windows, thresholds)
+        (limit, read_windows(section, watch))
     };
-    let for_duration = durations::read_or(section, "for", SignedDuration::ZERO);
-    let keep_firing_for = durations::read_or(section, "keep_firing_for", SignedDuration::ZERO);
-    let clear_below = if is_of_events {
-        Percent::HUNDRED
-    } else {
-        read_clear_below(section)
+    let is_complete = name.is_some() && limit.is_some();
+    // A stand-in lets the other keys of an incomplete rule be checked.
+    let limit = PeriodLimit {
+        for_each,
+        period,
+        limit: limit.unwrap_or(Limit::Fixed(0)),
     };
-    let repeat_interval = read_repeat(section);
-    let min_usd = if is_of_events {
-        Usd::ZERO
-    } else {
-        read_min_usd(section)
+    let min_usd = Usd::ZERO;
+    let condition = match watch {
+        Watch::Spend => Condition::Spend(limit),
+        Watch::Tokens => Condition::Tokens(limit),
+        Watch::Requests => Condition::Requests(limit),
+        Watch::BurnRate => Condition::BurnRate {
+            limit,
+            windows,
+            min_usd,
+        },
+        Watch::DataAge => Condition::DataAge {
+            for_each,
+            limit: limit.limit.fixed().unwrap_or_default(),
+        },
+        Watch::ReconciliationUsd => Condition::Reconciliation {
+            limit,
+            unit: GapUnit::Usd,
+        },
+        Watch::ReconciliationPercent => Condition::Reconciliation {
+            limit,
+            unit: GapUnit::Percent { min_usd },
+        },
+        Watch::Lifecycle => Condition::Lifecycle(events),
     };
-    let inactive = read_inactive(section);
-    // A team's notifiers replace default notifiers, but not listed ones.
-    let uses_default_notifiers = !section.has("notify") && !audience.of_teams.is_empty();
-    let notify = read_notify(section, audience.names).unwrap_or_else(|| audience.everyone());
-    if !uses_default_notifiers {
-        section.record("notify", effective::list(notify.iter().map(quoted)));
+    let mut rule = Rule::new(name.as_deref().unwrap_or_default(), condition);
+    rule.matcher = matcher;
+    rule.zone = zone;
+    if !is_of_events {
+        rule.thresholds = thresholds::read(section, &rule);
     }
-    if notify.is_empty() {
+    rule.for_duration = durations::read_or(section, "for", rule.for_duration);
+    rule.keep_firing_for = durations::read_or(section, "keep_firing_for", rule.keep_firing_for);
+    if !is_of_events {
+        rule.clear_below = read_clear_below(section, rule.clear_below);
+    }
+    rule.repeat_interval = read_repeat(section);
+    if !is_of_events {
+        let given = read_min_usd(section);
+        if let Condition::BurnRate { min_usd, .. }
+        | Condition::Reconciliation {
+            unit: GapUnit::Percent { min_usd },
+            ..
+        } = &mut rule.condition
+        {
+            *min_usd = given;
+        }
+    }
+    rule.inactive = read_inactive(section);
+    // A team's notifiers replace default notifiers, but not listed ones.
+    rule.uses_default_notifiers = !section.has("notify") && !audience.of_teams.is_empty();
+    rule.notify = read_notify(section, audience.names).unwrap_or_else(|| audience.everyone());
+    if !rule.uses_default_notifiers {
+        section.record("notify", effective::list(rule.notify.iter().map(quoted)));
+    }
+    if rule.notify.is_empty() {
         section.warn(
             "notify",
             "is empty, so nobody is notified; remove it to use all notifiers",
         );
     }
-    let labels = read_labels(section);
-    Some(Rule {
-        name: RuleName::new(name?),
-        limit: limit?,
-        min_usd,
-        windows,
-        inactive,
-        watch,
-        for_each,
-        matcher,
-        period,
-        zone,
-        events,
-        thresholds,
-        for_duration,
-        keep_firing_for,
-        clear_below,
-        repeat_interval,
-        uses_default_notifiers,
-        notify,
-        labels,
-    })
+    rule.labels = read_labels(section);
+    is_complete.then_some(rule)
 }
 
 fn read_for_each(section: &SectionReader<'_>, watch: Watch) -> SubjectKind {
-    let subjects = SubjectKind::ALL.map(|kind| (kind.as_str(), kind));
-    let for_each = section.choice("for_each", &subjects, &[], SubjectKind::Organization);
-    if watch == Watch::DataAge && section.has("period") {
-        section.problem(
-            "period",
-            "does not apply to `watch = \"data_age\"`; remove it",
-        );
+    let kinds = SubjectKind::ALL.map(|kind| (kind.as_str(), kind));
+    let for_each = section.choice("for_each", &kinds, &[], SubjectKind::Organization);
+    let info = watch.info();
+    if !info.has_period {
+        reject(section, "period", watch);
     }
-    if let Some(message) = why_not(watch, for_each) {
+    if !info.subjects.contains(&for_each)
+        && let Some((last, first)) = info.subjects.split_last()
+    {
+        let first: Vec<&str> = first.iter().map(|kind| kind.as_str()).collect();
+        let reason = if is_gap(watch) {
+            ", because nothing else is billed separately"
+        } else {
+            ""
+        };
+        let message = format!(
+            "must be {} or {last} for `watch = \"{}\"`{reason}",
+            first.join(", "),
+            info.word
+        );
         section.problem("for_each", message);
     }
     for_each
+}
+
+/// Rejects a key that does not apply to a watch.
+fn reject(section: &SectionReader<'_>, key: &'static str, watch: Watch) {
+    if section.has(key) {
+        let word = watch.as_str();
+        let message = format!("does not apply to `watch = \"{word}\"`; remove it");
+        section.problem(key, message);
+    }
+}
+
+fn is_gap(watch: Watch) -> bool {
+    matches!(
+        watch,
+        Watch::ReconciliationUsd | Watch::ReconciliationPercent
+    )
 }
 
 fn read_min_usd(section: &SectionReader<'_>) -> Usd {
@@ -221,39 +253,16 @@ fn read_min_usd(section: &SectionReader<'_>) -> Usd {
 
 /// Reads `watch`. For reconciliation, the key of the limit decides whether the gap is measured in USD or percent.
 fn read_watch(section: &SectionReader<'_>) -> Watch {
-    match section.choice("watch", &WATCHES, &LATER_WATCHES, Watch::Spend) {
-        Watch::Reconciliation(GapUnit::Usd) if section.has("limit_percent") => {
-            Watch::Reconciliation(GapUnit::Percent)
-        }
-        watch @ (Watch::Spend
-        | Watch::BurnRate
-        | Watch::Tokens
-        | Watch::Requests
-        | Watch::DataAge
-        | Watch::Reconciliation(GapUnit::Usd | GapUnit::Percent)
-        | Watch::Lifecycle) => watch,
-    }
-}
-
-/// Returns why a watch does not apply to a kind of subject; `None` if it does.
-fn why_not(watch: Watch, for_each: SubjectKind) -> Option<&'static str> {
-    let is_of_age = match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests | Watch::Lifecycle => {
-            return None;
-        }
-        Watch::DataAge => true,
-        Watch::Reconciliation(GapUnit::Usd | GapUnit::Percent) => false,
-    };
-    match for_each {
-        SubjectKind::Organization | SubjectKind::Workspace => None,
-        SubjectKind::Model if !is_of_age => None,
-        SubjectKind::Model | SubjectKind::ApiKey | SubjectKind::User | SubjectKind::Team => {
-            Some(if is_of_age {
-                "must be organization or workspace for `watch = \"data_age\"`"
-            } else {
-                "must be organization, workspace or model for `watch = \"reconciliation\"`, because nothing else is billed separately"
-            })
-        }
+    let choices: Vec<(&str, Watch)> = Watch::ALL
+        .into_iter()
+        .filter(|watch| *watch != Watch::ReconciliationPercent)
+        .map(|watch| (watch.as_str(), watch))
+        .collect();
+    let watch = section.choice("watch", &choices, &LATER_WATCHES, Watch::Spend);
+    if watch == Watch::ReconciliationUsd && section.has("limit_percent") {
+        Watch::ReconciliationPercent
+    } else {
+        watch
     }
 }
 
@@ -279,17 +288,6 @@ impl NotifierNames<'_> {
     }
 }
 
-/// Labels that alerts set themselves; a rule's label of that name would be overwritten.
-const OWN_LABELS: [&str; 7] = [
-    "alertname",
-    "organization",
-    "subject_kind",
-    "subject_id",
-    "event",
-    "period",
-    "severity",
-];
-
 fn read_labels(section: &SectionReader<'_>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
     for (label, text) in section.text_map("labels") {
@@ -305,7 +303,7 @@ fn read_labels(section: &SectionReader<'_>) -> BTreeMap<String, String> {
                 &text,
                 "is not a valid label name; use letters, digits and `_`, and no digit first",
             );
-        } else if OWN_LABELS.contains(&label.as_str()) {
+        } else if resend::OWN_LABELS.contains(&label.as_str()) {
             section.problem_at(
                 &text,
                 "is a label that alerts set themselves; use another name",
@@ -331,20 +329,9 @@ fn read_matcher(rule: &SectionReader<'_>, watch: Watch, events: &[EventRule]) ->
         api_key: glob("api_key"),
         user: glob("user"),
     };
-    let is_by_whom = match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests | Watch::Lifecycle => true,
-        Watch::DataAge | Watch::Reconciliation(GapUnit::Usd | GapUnit::Percent) => false,
-    };
-    for key in ["api_key", "user"] {
-        if !is_by_whom && section.has(key) {
-            section.problem(
-                key,
-                format!(
-                    "does not apply to `watch = \"{}\"`; remove it",
-                    watch.as_str()
-                ),
-            );
-        }
+    if !watch.info().is_by_user {
+        reject(&section, "api_key", watch);
+        reject(&section, "user", watch);
     }
     if watch == Watch::Lifecycle {
         events::check_match(&section, events);
@@ -356,34 +343,32 @@ fn read_matcher(rule: &SectionReader<'_>, watch: Watch, events: &[EventRule]) ->
 
 /// Reads the limit. There must be exactly one, and it must fit the watch.
 fn read_limit(section: &SectionReader<'_>, watch: Watch, for_each: SubjectKind) -> Option<Limit> {
-    let fitting = match watch {
-        Watch::Spend | Watch::BurnRate => "limit_usd",
-        Watch::Tokens => "limit_tokens",
-        Watch::Requests => "limit_requests",
-        Watch::DataAge => "limit_age",
-        Watch::Reconciliation(GapUnit::Usd) => "limit_usd",
-        Watch::Reconciliation(GapUnit::Percent) => "limit_percent",
-        Watch::Lifecycle => return None,
-    };
     let given = [
-        ("limit_usd", read_usd(section, "limit_usd")),
-        ("limit_tokens", read_count(section, "limit_tokens")),
-        ("limit_requests", read_count(section, "limit_requests")),
-        ("limit_age", read_age(section)),
-        ("limit_percent", read_percent(section)),
+        (Unit::Usd, "limit_usd", read_usd(section, "limit_usd")),
+        (
+            Unit::Tokens,
+            "limit_tokens",
+            read_count(section, "limit_tokens"),
+        ),
+        (
+            Unit::Requests,
+            "limit_requests",
+            read_count(section, "limit_requests"),
+        ),
+        (Unit::Seconds, "limit_age", read_age(section)),
+        (Unit::Percent, "limit_percent", read_percent(section)),
     ];
-    for (key, _) in given
-        .iter()
-        .filter(|(key, _)| *key != fitting && section.has(key))
-    {
-        let message = match (watch, *key) {
-            (Watch::Reconciliation(GapUnit::Percent), "limit_usd") => {
-                format!("and `{fitting}` are both set; keep one")
-            }
-            (watch, _) => format!(
-                "does not apply to `watch = \"{}\"`; use `{fitting}`",
-                watch.as_str()
-            ),
+    let fits = |(unit, ..): &(Unit, &'static str, Option<Quantity>)| *unit == watch.unit();
+    let (_, fitting, limit) = given.into_iter().find(fits)?;
+    for (unit, key, _) in given {
+        if unit == watch.unit() || !section.has(key) {
+            continue;
+        }
+        let message = if watch == Watch::ReconciliationPercent && unit == Unit::Usd {
+            format!("and `{fitting}` are both set; keep one")
+        } else {
+            let word = watch.as_str();
+            format!("does not apply to `watch = \"{word}\"`; use `{fitting}`")
         };
         section.problem(key, message);
     }
@@ -396,21 +381,11 @@ fn read_limit(section: &SectionReader<'_>, watch: Watch, for_each: SubjectKind) 
         }
         return read_server_limit(section, watch, for_each, fitting);
     }
-    let limit = given
-        .into_iter()
-        .find(|(key, _)| *key == fitting)
-        .and_then(|(_, limit)| limit);
     if !section.has(fitting) {
-        let message = match watch {
-            Watch::Reconciliation(GapUnit::Usd | GapUnit::Percent) => {
-                "is missing; set it or `limit_percent`"
-            }
-            Watch::Spend
-            | Watch::BurnRate
-            | Watch::Tokens
-            | Watch::Requests
-            | Watch::DataAge
-            | Watch::Lifecycle => "is missing; every rule needs a limit",
+        let message = if is_gap(watch) {
+            "is missing; set it or `limit_percent`"
+        } else {
+            "is missing; every rule needs a limit"
         };
         section.problem(fitting, message);
     }
@@ -482,7 +457,7 @@ fn read_budget(section: &SectionReader<'_>, watch: Watch) -> Option<Limit> {
         "limits_usd"
     };
     let budget = budgets::read(section);
-    if !watch.is_money() {
+    if !watch.info().is_spend {
         section.problem(key, "applies only to `watch = \"spend\"`");
         return None;
     }
@@ -525,7 +500,7 @@ fn read_server_limit(
         ("organization", Some(Limit::Organization)),
     ];
     let limit = section.choice("limit", &choices, &[], None)?;
-    if !watch.is_money() {
+    if !watch.info().is_spend {
         let message =
             format!("applies only to spend, because Anthropic has no other limit; use `{fitting}`");
         section.problem("limit", message);
@@ -542,18 +517,14 @@ fn read_server_limit(
     Some(limit)
 }
 
-fn read_clear_below(section: &SectionReader<'_>) -> Percent {
-    let text = section.text_or("clear_below", "100%");
-    match Percent::parse(&text).filter(|percent| *percent <= Percent::HUNDRED) {
-        Some(percent) => percent,
-        None => {
-            section.problem(
-                "clear_below",
-                format!("is `{text}`, expected a percentage up to `100%`"),
-            );
-            Percent::HUNDRED
-        }
-    }
+fn read_clear_below(section: &SectionReader<'_>, default: Percent) -> Percent {
+    let text = section.text_or("clear_below", &default.to_string());
+    let percent = Percent::parse(&text).filter(|percent| *percent <= Percent::HUNDRED);
+    percent.unwrap_or_else(|| {
+        let message = format!("is `{text}`, expected a percentage up to `100%`");
+        section.problem("clear_below", message);
+        default
+    })
 }
 
 fn read_repeat(section: &SectionReader<'_>) -> Option<SignedDuration> {

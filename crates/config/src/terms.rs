@@ -2,6 +2,7 @@
 
 use crate::near::nearest;
 use crate::reader::{Located, SectionReader};
+use spendwatch_domain::rules::rule::Severity;
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::matcher::Glob;
 use spendwatch_domain::units::period::{Period, Zone};
@@ -84,6 +85,16 @@ pub fn read_period(section: &SectionReader<'_>, default: Period) -> Period {
         section.problem("period", format!("is `{text}`, {expected}"));
         default
     })
+}
+
+/// Reads a severity.
+pub fn read_severity(
+    section: &SectionReader<'_>,
+    key: &'static str,
+    default: Severity,
+) -> Severity {
+    let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
+    section.choice(key, &severities, &[], default)
 }
 
 /// Reads a list of globs.

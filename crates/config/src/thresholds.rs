@@ -5,26 +5,26 @@ use std::sync::Arc;
 use crate::amounts::read_usd;
 use crate::effective::{self, quoted};
 use crate::reader::SectionReader;
-use spendwatch_domain::rules::rule::{
-    GapUnit, Limit, Quantity, Severity, Threshold, ThresholdValue, Watch,
-};
+use crate::terms::read_severity;
+use spendwatch_domain::rules::rule::{Limit, Rule, Severity, Threshold, ThresholdValue};
+use spendwatch_domain::rules::watch::{Quantity, Unit};
 use spendwatch_domain::units::money::{Percent, Usd};
 
-/// Reads the thresholds in the order of the file. The default is one critical threshold.
-pub fn read(rule: &SectionReader<'_>, watch: Watch, limit: Option<&Limit>) -> Vec<Threshold> {
+/// Reads the thresholds in the order of the file. Without any, the rule keeps those that it has.
+pub fn read(section: &SectionReader<'_>, rule: &Rule) -> Vec<Threshold> {
     let mut thresholds: Vec<Threshold> = Vec::new();
     let mut shown: Vec<String> = Vec::new();
-    let sections = rule.sections("thresholds");
-    if sections.is_empty() && rule.has("thresholds") {
-        rule.problem(
+    let sections = section.sections("thresholds");
+    if sections.is_empty() && section.has("thresholds") {
+        section.problem(
             "thresholds",
             "is empty; remove it for `100%` critical, or set it, for example to `[{ at = \"80%\", severity = \"warning\" }]`",
         );
     }
+    let limit = rule.period_limit().map(|limit| &limit.limit);
     for section in sections {
-        let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
-        let line = read_line(&section, watch);
-        let severity = section.choice("severity", &severities, &[], Severity::Critical);
+        let line = read_line(&section, rule.watch().unit());
+        let severity = read_severity(&section, "severity", Severity::Critical);
         section.finish();
         shown.push(section.recorded());
         let Some((key, at, text)) = line else {
@@ -39,34 +39,22 @@ pub fn read(rule: &SectionReader<'_>, watch: Watch, limit: Option<&Limit>) -> Ve
         thresholds.push(threshold);
     }
     if thresholds.is_empty() {
-        // A burn rate that uses up the limit exactly is normal; three times as much is not.
-        let whole = match watch {
-            Watch::BurnRate => Percent::from_whole(300),
-            Watch::Spend
-            | Watch::Tokens
-            | Watch::Requests
-            | Watch::DataAge
-            | Watch::Reconciliation(_)
-            | Watch::Lifecycle => Percent::HUNDRED,
-        };
-        thresholds.push(Threshold {
-            at: ThresholdValue::Share(whole),
-            severity: Severity::Critical,
-            text: whole.to_string().into(),
-        });
-        let at = [
-            ("at", quoted(whole)),
-            ("severity", quoted(Severity::Critical)),
-        ];
-        shown.push(effective::table(at));
+        thresholds.clone_from(&rule.thresholds);
+        shown.extend(thresholds.iter().map(|threshold| {
+            let at = [
+                ("at", quoted(&threshold.text)),
+                ("severity", quoted(threshold.severity)),
+            ];
+            effective::table(at)
+        }));
     }
-    rule.record("thresholds", effective::list(shown));
+    section.record("thresholds", effective::list(shown));
     thresholds
 }
 
 fn read_line(
     section: &SectionReader<'_>,
-    watch: Watch,
+    unit: Unit,
 ) -> Option<(&'static str, ThresholdValue, String)> {
     let share = section.text("at");
     let usd = read_usd(section, "at_usd");
@@ -85,19 +73,11 @@ fn read_line(
             }
             percent.map(|percent| ("at", ThresholdValue::Share(percent), percent.to_string()))
         }
-        (false, true) if !is_in_usd(watch) => {
-            let message = match watch {
-                Watch::Reconciliation(GapUnit::Usd | GapUnit::Percent) => {
-                    "does not apply to `limit_percent`; use `at`, for example `at = \"80%\"`"
-                }
-                Watch::Spend
-                | Watch::BurnRate
-                | Watch::Tokens
-                | Watch::Requests
-                | Watch::DataAge
-                | Watch::Lifecycle => {
-                    "applies only to `watch = \"spend\"`; use `at`, for example `at = \"80%\"`"
-                }
+        (false, true) if unit != Unit::Usd => {
+            let message = if unit == Unit::Percent {
+                "does not apply to `limit_percent`; use `at`, for example `at = \"80%\"`"
+            } else {
+                "applies only to `watch = \"spend\"`; use `at`, for example `at = \"80%\"`"
             };
             section.problem("at_usd", message);
             None
@@ -118,17 +98,6 @@ fn read_line(
             );
             None
         }
-    }
-}
-
-fn is_in_usd(watch: Watch) -> bool {
-    match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => true,
-        Watch::Tokens
-        | Watch::Requests
-        | Watch::DataAge
-        | Watch::Reconciliation(GapUnit::Percent)
-        | Watch::Lifecycle => false,
     }
 }
 
@@ -170,25 +139,16 @@ fn heights(
     other: ThresholdValue,
     limit: Option<&Limit>,
 ) -> Option<(Quantity, Quantity)> {
-    match (one, other) {
-        (ThresholdValue::Share(one), ThresholdValue::Share(other)) => {
-            Some((one.millionths().into(), other.millionths().into()))
-        }
-        (ThresholdValue::Quantity(one), ThresholdValue::Quantity(other)) => Some((one, other)),
-        (ThresholdValue::Share(share), ThresholdValue::Quantity(quantity)) => {
-            fixed(limit).map(|limit| (share.of(limit), quantity))
-        }
-        (ThresholdValue::Quantity(quantity), ThresholdValue::Share(share)) => {
-            fixed(limit).map(|limit| (quantity, share.of(limit)))
-        }
+    if let (ThresholdValue::Share(one), ThresholdValue::Share(other)) = (one, other) {
+        return Some((one.millionths().into(), other.millionths().into()));
     }
-}
-
-/// Returns a fixed limit above zero; a percentage of zero is meaningless.
-fn fixed(limit: Option<&Limit>) -> Option<Quantity> {
-    match limit {
-        Some(Limit::Fixed(limit)) if *limit > 0 => Some(*limit),
-        Some(Limit::Fixed(_) | Limit::Budget(_) | Limit::Workspace | Limit::Organization)
-        | None => None,
-    }
+    let quantity = |at| match at {
+        ThresholdValue::Quantity(quantity) => Some(quantity),
+        // A percentage of zero is meaningless.
+        ThresholdValue::Share(share) => limit?
+            .fixed()
+            .filter(|limit| *limit > 0)
+            .map(|limit| share.of(limit)),
+    };
+    quantity(one).zip(quantity(other))
 }

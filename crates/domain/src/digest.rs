@@ -14,7 +14,8 @@ use crate::figures::breakdown::{BreakdownContext, TimeSlices, break_down};
 use crate::figures::snapshot::OrganizationSnapshot;
 use crate::ledger::coverage::{Coverage, is_settled};
 use crate::org::events::Event;
-use crate::rules::rule::{Quantity, Rule, Severity, Watch};
+use crate::rules::rule::{Rule, Severity};
+use crate::rules::watch::{Quantity, Watch};
 use crate::units::ids::{ApiKeyId, OrganizationName, RuleName};
 use crate::units::money::Usd;
 use crate::units::period::{self, Period, PeriodSpan};
@@ -533,7 +534,8 @@ fn series(source: &DigestInput<'_>) -> Vec<(String, Usd)> {
 fn limits(source: &DigestInput<'_>) -> Truncated<LimitUse> {
     let limit_use = |measured: &Measurement| {
         let rule = source.rules.get(measured.rule)?;
-        let is_same_period = rule.watch == Watch::Spend && measured.span == source.closed.cut.span;
+        let is_same_period =
+            rule.watch() == Watch::Spend && measured.span == source.closed.cut.span;
         let limit = measured
             .limit
             .filter(|limit| is_same_period && *limit > 0)?;

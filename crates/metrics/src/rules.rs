@@ -7,8 +7,8 @@ use crate::text::ratio;
 use crate::view::View;
 use spendwatch_domain::alerts::alert::{Alert, State};
 use spendwatch_domain::alerts::measure::Measurement;
-use spendwatch_domain::rules::rule::{GapUnit, Rule, Severity, Watch};
-use spendwatch_domain::units::money::Usd;
+use spendwatch_domain::rules::rule::{Rule, Severity};
+use spendwatch_domain::rules::watch::Unit;
 
 /// Renders all samples by metric.
 pub fn write(view: &View<'_>) -> Vec<(Metric, String)> {
@@ -58,18 +58,18 @@ fn write_measurement(
         ("subject_kind", measurement.subject.kind.as_str()),
         ("subject_id", &*measurement.subject.id),
     ];
-    let (metric, value) = match rule.watch {
-        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => {
-            (Metric::RuleLimitUsd, Usd::from_pico(limit).to_string())
-        }
-        Watch::Tokens => (Metric::RuleLimitTokens, limit.to_string()),
-        Watch::Requests => (Metric::RuleLimitRequests, limit.to_string()),
-        Watch::DataAge => (Metric::RuleLimitSeconds, limit.to_string()),
+    let unit = rule.watch().unit();
+    let metric = match unit {
+        Unit::Usd => Metric::RuleLimitUsd,
+        Unit::Tokens => Metric::RuleLimitTokens,
+        Unit::Requests => Metric::RuleLimitRequests,
+        Unit::Seconds => Metric::RuleLimitSeconds,
         // No metric is defined for it.
-        Watch::Reconciliation(GapUnit::Percent) => return,
+        Unit::Percent => return,
         // Events have no limit, and each would need its own series.
-        Watch::Lifecycle => return,
+        Unit::Severity => return,
     };
+    let value = unit.decimal(limit);
     metric
         .family()
         .sample(texts.entry(metric).or_default(), &labels, value);

@@ -8,7 +8,8 @@ use crate::envelope::{Envelope, Links};
 use spendwatch_domain::alerts::alert::{AbsoluteThreshold, EndedBy, Identity, Slot};
 use spendwatch_domain::alerts::notification::{Contributor, Fact, Reason, Reconciled};
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::{GapUnit, Severity, Watch};
+use spendwatch_domain::rules::rule::Severity;
+use spendwatch_domain::rules::watch::Watch;
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::span::Span;
@@ -100,7 +101,7 @@ pub(crate) fn gap_fact(reason: Reason) -> Fact {
     fact.identity.slot.rule = "bill-and-tokens".into();
     fact.identity.slot.subject = Subject::new(SubjectKind::Organization, "acme");
     fact.subject_name = "acme".to_owned();
-    fact.watch = Watch::Reconciliation(GapUnit::Percent);
+    fact.watch = Watch::ReconciliationPercent;
     (fact.value, fact.limit) = (8_053_435, Some(5_000_000));
     fact.threshold.quantity = 5_000_000;
     fact.top = Vec::new();

@@ -19,7 +19,8 @@ use spendwatch_domain::alerts::alert::EndedBy;
 use spendwatch_domain::alerts::notification::{
     Contributor, Fact, NamedKey, Reason, Reconciled, Thread,
 };
-use spendwatch_domain::rules::rule::{GapUnit, Severity, Watch};
+use spendwatch_domain::rules::rule::Severity;
+use spendwatch_domain::rules::watch::Watch;
 use spendwatch_domain::units::ids::UNATTRIBUTED;
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::subject::{Subject, SubjectKind};
@@ -259,7 +260,7 @@ fn gaps_state_bill_and_estimate() {
     );
     check(
         with(|fact| {
-            fact.watch = Watch::Reconciliation(GapUnit::Usd);
+            fact.watch = Watch::ReconciliationUsd;
             (fact.value, fact.limit) = (usd("105.5"), Some(usd("100")));
         }),
         "Critical: bill and estimate of acme differ by $105.50 in November 2026: \

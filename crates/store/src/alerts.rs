@@ -13,7 +13,7 @@ use crate::shapes::{ChangeShape, alert_from_json, alert_to_json};
 use crate::values::StoredTime;
 use spendwatch_domain::alerts::alert::{AbsoluteThreshold, Alert, EndedBy, State};
 use spendwatch_domain::alerts::notification::Reason;
-use spendwatch_domain::rules::rule::Quantity;
+use spendwatch_domain::rules::watch::Quantity;
 use spendwatch_domain::units::ids::{NotifierName, OrganizationName, RuleName};
 
 /// State of an alert, without its details.

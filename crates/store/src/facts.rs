@@ -11,7 +11,7 @@ use crate::json::{AsText, from_json, to_json};
 use crate::shapes::{IdentityShape, SpanShape, ThresholdShape};
 use spendwatch_domain::alerts::alert::EndedBy;
 use spendwatch_domain::alerts::notification::{Contributor, Fact, NamedKey, Reason, Reconciled};
-use spendwatch_domain::rules::rule::{Quantity, Watch};
+use spendwatch_domain::rules::watch::{Quantity, Watch};
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::money::Usd;
 

@@ -8,7 +8,8 @@ use crate::error::StoreErrorCause;
 use spendwatch_domain::alerts::alert::EndedBy;
 use spendwatch_domain::alerts::notification::Reason;
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::{Quantity, Severity, Watch};
+use spendwatch_domain::rules::rule::Severity;
+use spendwatch_domain::rules::watch::{Quantity, Watch};
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::subject::SubjectKind;
 
@@ -71,7 +72,7 @@ words! { Severity SubjectKind EndedBy Reason Event }
 
 impl StoredText for Watch {
     fn to_text(&self) -> String {
-        self.as_stored().to_owned()
+        self.info().stored.to_owned()
     }
     fn from_text(text: &str) -> Option<Watch> {
         Watch::from_stored(text)

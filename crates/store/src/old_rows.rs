@@ -19,7 +19,8 @@ use spendwatch_domain::alerts::alert::EndedBy;
 use spendwatch_domain::alerts::notification::Reason;
 use spendwatch_domain::alerts::silence::LabelMatcher;
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::{Severity, Watch};
+use spendwatch_domain::rules::rule::Severity;
+use spendwatch_domain::rules::watch::Watch;
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::subject::SubjectKind;
 

@@ -20,7 +20,8 @@ use spendwatch_domain::alerts::alert::Alert;
 use spendwatch_domain::alerts::silence::{Acknowledgement, Silence};
 use spendwatch_domain::figures::snapshot;
 use spendwatch_domain::org::directory::Directory;
-use spendwatch_domain::rules::rule::{Quantity, Severity};
+use spendwatch_domain::rules::rule::Severity;
+use spendwatch_domain::rules::watch::Quantity;
 use spendwatch_domain::units::ids::{OrganizationName, RuleName};
 use spendwatch_domain::units::privacy::Privacy;
 

@@ -19,7 +19,8 @@ use spendwatch_domain::digest::{
 };
 use spendwatch_domain::ledger::change::{Delta, PartChanges, RowChange, RowKind};
 use spendwatch_domain::ledger::coverage::Coverage;
-use spendwatch_domain::rules::rule::{Severity, Watch};
+use spendwatch_domain::rules::rule::Severity;
+use spendwatch_domain::rules::watch::Watch;
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::span::{Day, Hour, Span};

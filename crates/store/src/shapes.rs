@@ -14,7 +14,8 @@ use spendwatch_domain::alerts::alert::{
 };
 use spendwatch_domain::alerts::notification::Reason;
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::{Quantity, Severity, Watch};
+use spendwatch_domain::rules::rule::Severity;
+use spendwatch_domain::rules::watch::{Quantity, Watch};
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::span::Span;
 use spendwatch_domain::units::subject::{Subject, SubjectKind};

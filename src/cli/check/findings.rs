@@ -12,7 +12,8 @@ use spendwatch_domain::alerts::alert::{AbsoluteThreshold, Alert, Slot, State};
 use spendwatch_domain::alerts::measure::Measurement;
 use spendwatch_domain::figures::figure::Figure;
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::{Quantity, Rule, Watch};
+use spendwatch_domain::rules::rule::Rule;
+use spendwatch_domain::rules::watch::{Quantity, Watch};
 use spendwatch_domain::units::ids::OrganizationName;
 use spendwatch_domain::units::money::share_percent;
 
@@ -108,7 +109,7 @@ fn from_measurement(
         organization: watcher.settings.organization.clone(),
         slot: slot.clone(),
         name: watcher.snapshot().name_of(&slot.subject).to_owned(),
-        watch: rule.watch,
+        watch: rule.watch(),
         status,
         line: alert.map(|alert| alert.threshold().clone()),
         value: measurement.figure.value(),

@@ -9,7 +9,8 @@ use spendwatch_domain::alerts::policy::{NotifierPolicy, Policy};
 use spendwatch_domain::ledger::coverage::{Coverage, DaySpan, PollSettings};
 use spendwatch_domain::org::directory::{Directory, OrganizationInfo, Workspace};
 use spendwatch_domain::org::events::RequiredLists;
-use spendwatch_domain::rules::rule::{Quantity, Rule, Severity};
+use spendwatch_domain::rules::rule::{Rule, Severity};
+use spendwatch_domain::rules::watch::Quantity;
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::money::Usd;
@@ -19,7 +20,7 @@ use spendwatch_domain::units::span::{Day, HourSpan};
 use spendwatch_domain::units::subject::SubjectKind;
 use spendwatch_domain::usage::prices::PriceTable;
 
-use crate::harness::{at, organization, rule};
+use crate::harness::{at, each, organization, rule};
 use crate::histories::story::WHO;
 
 /// Half a day before a month ends.
@@ -92,10 +93,12 @@ fn month_rule(limit: i64) -> Rule {
 
 fn day_rule() -> Rule {
     Rule {
-        period: Period::Day,
         for_duration: SignedDuration::from_mins(10),
         keep_firing_for: SignedDuration::from_mins(30),
-        ..notify_both(rule("day", SubjectKind::Organization, DAY_LIMIT))
+        ..notify_both(each(
+            Period::Day,
+            rule("day", SubjectKind::Organization, DAY_LIMIT),
+        ))
     }
 }
 

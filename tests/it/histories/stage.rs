@@ -19,7 +19,7 @@ use spendwatch_domain::alerts::silence::{LabelMatcher, Silence};
 use spendwatch_domain::figures::period_sums::SumsToLoad;
 use spendwatch_domain::ledger::coverage::{Coverage, Purpose};
 use spendwatch_domain::ledger::record::record;
-use spendwatch_domain::rules::rule::Quantity;
+use spendwatch_domain::rules::watch::Quantity;
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::period::Period;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use spendwatch_domain::alerts::alert::AbsoluteThreshold;
 use spendwatch_domain::alerts::notification::{Fact, Reason};
-use spendwatch_domain::rules::rule::Quantity;
+use spendwatch_domain::rules::watch::Quantity;
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_notify::receivers::memory::RecordedAttempt;
 

@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use spendwatch_config::{self as config, Config};
 use spendwatch_domain::alerts::notification::Fact;
-use spendwatch_domain::rules::rule::{GapUnit, Quantity, Watch};
+use spendwatch_domain::rules::watch::Quantity;
 use spendwatch_domain::units::ids::NotifierName;
-use spendwatch_domain::units::money::{Usd, percent_digits};
+use spendwatch_domain::units::money::Usd;
 use spendwatch_simulator::world::World;
 use spendwatch_simulator::world::amounts::SimulatedUsage;
 
@@ -233,15 +233,7 @@ pub struct Expected {
 impl Expected {
     /// Returns everything that a fact states.
     pub fn whole(notifier: &NotifierName, fact: &Fact) -> Expected {
-        let unit = |quantity: Quantity| match fact.watch {
-            Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => {
-                Usd::from_pico(quantity).to_string()
-            }
-            Watch::Reconciliation(GapUnit::Percent) => percent_digits(quantity),
-            Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Lifecycle => {
-                quantity.to_string()
-            }
-        };
+        let unit = |quantity: Quantity| fact.watch.unit().decimal(quantity);
         Expected {
             to: Some(notifier.to_string()),
             rule: Some(fact.identity.slot.rule.to_string()),

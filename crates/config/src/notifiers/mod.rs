@@ -15,6 +15,7 @@ use crate::durations;
 use crate::near::nearest;
 use crate::reader::SectionReader;
 use crate::source::SecretSource;
+use crate::terms::read_severity;
 use spendwatch_base::receiver::ReceiverSettings;
 use spendwatch_domain::rules::rule::Severity;
 use spendwatch_domain::units::ids::NotifierName;
@@ -157,11 +158,10 @@ fn read_one(section: &SectionReader<'_>, name: Option<String>) -> Option<Notifie
     let (is_http, read) = section.choice("type", &types, &[], None)?;
     let allow_http = is_http && section.bool("allow_http", false);
     let kind = read(section);
-    let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
     let default = NotifierConfig::new("", NotifierKind::Console);
     let mut notifier = NotifierConfig {
         send_resolved: section.bool("send_resolved", default.send_resolved),
-        min_severity: section.choice("min_severity", &severities, &[], default.min_severity),
+        min_severity: read_severity(section, "min_severity", default.min_severity),
         allow_http,
         ..default
     };

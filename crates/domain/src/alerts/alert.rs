@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::org::events::Event;
-use crate::rules::rule::{Quantity, Severity, Watch};
+use crate::rules::rule::Severity;
+use crate::rules::watch::{Quantity, Watch};
 use crate::units::ids::{NotifierName, OrganizationName, RuleName};
 use crate::units::span::Span;
 use crate::units::subject::Subject;

@@ -18,7 +18,7 @@ use crate::figures::figure::Figure;
 use crate::figures::snapshot::{EvalContext, OrganizationSnapshot};
 use crate::org::events::Event;
 use crate::org::teams;
-use crate::rules::rule::{Rule, Watch};
+use crate::rules::rule::Rule;
 use crate::units::ids::{ModelName, NotifierName, RuleName};
 use crate::units::money::Usd;
 use crate::units::privacy::UserNaming;
@@ -228,14 +228,10 @@ impl DecisionRun<'_> {
 
     /// Returns the slots of open alerts whose subject or event may disappear from the figures while the rule still covers it.
     fn open_slots<'b>(&self, rule: &Rule, alerts: &'b Alerts) -> Vec<&'b Slot> {
-        let can_vanish = rule.watch == Watch::Lifecycle
-            || match rule.for_each {
-                SubjectKind::Model
-                | SubjectKind::ApiKey
-                | SubjectKind::User
-                | SubjectKind::Team => true,
-                SubjectKind::Organization | SubjectKind::Workspace => false,
-            };
+        let can_vanish = !matches!(
+            rule.for_each(),
+            Some(SubjectKind::Organization | SubjectKind::Workspace)
+        );
         if !can_vanish {
             return Vec::new();
         }
@@ -392,7 +388,7 @@ impl DecisionRun<'_> {
             is_late: alert.is_late,
             is_fired_and_resolved: false,
             subject_name: self.snapshot.name_of(&slot.subject).to_owned(),
-            watch: rule.map_or(alert.watch, |rule| rule.watch),
+            watch: rule.map_or(alert.watch, |rule| rule.watch()),
             span: holding_event.map_or(alert.span, |m| m.span),
             zone_name: rule.map_or_else(|| "UTC".to_owned(), |rule| rule.zone.name.to_string()),
             value: current.unwrap_or(alert.value),

@@ -10,7 +10,8 @@ use crate::alerts::alert::{
 use crate::alerts::measure::Measurement;
 use crate::alerts::thresholds::{ThresholdLadder, is_any_crossed, is_crossed, is_held};
 use crate::figures::figure::Figure;
-use crate::rules::rule::{Quantity, Rule};
+use crate::rules::rule::Rule;
+use crate::rules::watch::Quantity;
 use crate::units::ids::OrganizationName;
 use crate::units::span::Span;
 
@@ -227,7 +228,7 @@ impl Evaluation<'_> {
                 slot,
                 started_at: self.now.at,
             },
-            watch: self.rule.watch,
+            watch: self.rule.watch(),
             span: self.measurement.span,
             state: State::Pending {
                 threshold: crossed[0].threshold.clone(),

@@ -22,8 +22,10 @@ use crate::figures::period_sums::{PeriodKey, PeriodSums};
 use crate::figures::snapshot::{EvalContext, OrganizationSnapshot, PartInfo};
 use crate::figures::totals::{Figures, PartState};
 use crate::org::events::Event;
-use crate::rules::rule::{Limit, Quantity, Rule, Watch};
+use crate::rules::rule::{Condition, Limit, PeriodLimit, Rule};
+use crate::rules::watch::{Quantity, Watch};
 use crate::units::money::Usd;
+use crate::units::period::{self, Period};
 use crate::units::span::Span;
 use crate::units::subject::{Subject, SubjectKind};
 use crate::usage::bucket::{Amounts, Part, UsageKey};
@@ -60,30 +62,24 @@ pub struct Measurement {
 
 /// Returns the period whose figures a rule uses, the longest of them; `None` if it has no period.
 pub fn frame_key(rule: &Rule) -> Option<PeriodKey> {
-    match rule.watch {
-        Watch::BurnRate => Some(burn_rate::frame_key(rule.windows.long)),
-        Watch::Spend | Watch::Tokens | Watch::Requests | Watch::Reconciliation(_) => {
-            Some(PeriodKey {
-                period: rule.period,
-                zone: rule.zone.clone(),
-            })
-        }
-        Watch::DataAge | Watch::Lifecycle => None,
-    }
+    frame_keys(rule).into_iter().next()
 }
 
-/// Returns all periods whose figures a rule uses.
+/// Returns all periods whose figures a rule uses, the longest first.
 pub fn frame_keys(rule: &Rule) -> Vec<PeriodKey> {
-    let short = match rule.watch {
-        Watch::BurnRate => Some(burn_rate::frame_key(rule.windows.short)),
-        Watch::Spend
-        | Watch::Tokens
-        | Watch::Requests
-        | Watch::Reconciliation(_)
-        | Watch::DataAge
-        | Watch::Lifecycle => None,
-    };
-    frame_key(rule).into_iter().chain(short).collect()
+    match &rule.condition {
+        Condition::BurnRate { windows, .. } => [windows.long, windows.short]
+            .map(burn_rate::frame_key)
+            .into(),
+        Condition::Spend(limit)
+        | Condition::Tokens(limit)
+        | Condition::Requests(limit)
+        | Condition::Reconciliation { limit, .. } => vec![PeriodKey {
+            period: limit.period,
+            zone: rule.zone.clone(),
+        }],
+        Condition::DataAge { .. } | Condition::Lifecycle(_) => Vec::new(),
+    }
 }
 
 /// Measures a rule for all of its subjects in the open period, and in the one just closed if that ended after `began`.
@@ -95,58 +91,73 @@ pub fn measure(
     open_slots: &[&Slot],
     began: Timestamp,
 ) -> Vec<Measurement> {
-    if rule.watch == Watch::Lifecycle {
-        return lifecycle::measure(index, rule, eval_context, open_slots, began);
+    let snapshot = &eval_context.snapshot;
+    if !covers_organization(rule, snapshot) {
+        return Vec::new();
     }
-    if !covers_organization(rule, &eval_context.snapshot)
-        || !is_reported(rule, eval_context.snapshot.figures)
+    let limits = match &rule.condition {
+        Condition::Lifecycle(events) => {
+            return lifecycle::measure(index, rule, events, eval_context, open_slots, began);
+        }
+        Condition::DataAge { for_each, limit } => {
+            return data_age::measure(index, rule, *for_each, *limit, eval_context);
+        }
+        Condition::Spend(limits)
+        | Condition::Tokens(limits)
+        | Condition::Requests(limits)
+        | Condition::BurnRate { limit: limits, .. }
+        | Condition::Reconciliation { limit: limits, .. } => limits,
+    };
+    if !is_reported(rule, limits.for_each, snapshot.figures) {
+        return Vec::new();
+    }
+    let periods = frame_keys(rule).into_iter();
+    let mut periods = periods.map_while(|key| snapshot.figures.period_sums(&key));
+    let Some((open, closed)) = periods.next() else {
+        return Vec::new();
+    };
+    let measure = |frame, is_closed| {
+        let measurer = Measurer {
+            index,
+            rule,
+            watch: rule.watch(),
+            limits,
+            eval_context,
+            filter: UsageFilter::new(rule, snapshot, &eval_context.parts),
+            frame,
+            first_day: first_day(rule, limits.period, frame),
+            is_closed,
+        };
+        measurer.measure(open_slots)
+    };
+    let mut measurements = measure(open, false);
+    if let Condition::BurnRate {
+        windows, min_usd, ..
+    } = &rule.condition
     {
-        return Vec::new();
-    }
-    let Some(key) = frame_key(rule) else {
-        return data_age::measure(index, rule, eval_context);
-    };
-    let Some((open, closed)) = eval_context.snapshot.figures.period_sums(&key) else {
-        return Vec::new();
-    };
-    let with_first_day = |frame| (frame, first_day(rule, frame));
-    let measurer = |(frame, first_day), is_closed| Measurer {
-        index,
-        rule,
-        eval_context,
-        filter: UsageFilter::new(rule, &eval_context.snapshot, &eval_context.parts),
-        frame,
-        first_day,
-        is_closed,
-    };
-    let mut measurements = measurer(with_first_day(open), false).measure(open_slots);
-    if rule.watch == Watch::BurnRate {
-        let Some((short, _)) = eval_context
-            .snapshot
-            .figures
-            .period_sums(&burn_rate::frame_key(rule.windows.short))
-        else {
+        let Some((short, _)) = periods.next() else {
             return Vec::new();
         };
-        let short_window = measurer(with_first_day(short), false).measure(open_slots);
-        return burn_rate::burn_rates(rule, measurements, &short_window, eval_context.now);
+        let period = period::containing(limits.period, &rule.zone.rules, eval_context.now);
+        let short_window = measure(short, false);
+        return burn_rate::burn_rates(measurements, &short_window, *windows, *min_usd, period.span);
     }
     if let Some(closed) = closed.filter(|closed| closed.period.span.end > began) {
-        measurements.extend(measurer(with_first_day(closed), true).measure(open_slots));
+        measurements.extend(measure(closed, true));
     }
     measurements
 }
 
 /// Returns whether the Admin API reports what a rule measures: without keys, users or requests, such rules have no subjects.
-fn is_reported(rule: &Rule, figures: &Figures) -> bool {
+fn is_reported(rule: &Rule, for_each: SubjectKind, figures: &Figures) -> bool {
     let has = |is_needed: bool, is_reported: fn(&UsageKey) -> bool| {
         !is_needed || figures.usage_keys().iter().any(is_reported)
     };
-    let by_key = rule.for_each == SubjectKind::ApiKey || rule.matcher.api_key.is_some();
-    let by_user = rule.for_each == SubjectKind::User || rule.matcher.user.is_some();
+    let by_key = for_each == SubjectKind::ApiKey || rule.matcher.api_key.is_some();
+    let by_user = for_each == SubjectKind::User || rule.matcher.user.is_some();
     has(by_key, |usage_key| usage_key.api_key.is_some())
         && has(by_user, |usage_key| usage_key.user.is_some())
-        && (rule.watch != Watch::Requests || reports_requests(figures))
+        && (rule.watch() != Watch::Requests || reports_requests(figures))
 }
 
 /// Returns whether requests are reported at all: if there are tokens but no requests, their number is unknown, not zero.
@@ -158,8 +169,8 @@ fn reports_requests(figures: &Figures) -> bool {
 
 /// Returns whether the open period of every subject, or the lists that events are derived from, were read once.
 pub fn is_ready(rule: &Rule, snapshot: &OrganizationSnapshot<'_>) -> bool {
-    if rule.watch == Watch::Lifecycle {
-        return lifecycle::is_ready(rule, snapshot);
+    if let Condition::Lifecycle(events) = &rule.condition {
+        return lifecycle::is_ready(events, snapshot);
     }
     let start = frame_key(rule).and_then(|key| {
         snapshot
@@ -186,9 +197,9 @@ pub fn is_ready(rule: &Rule, snapshot: &OrganizationSnapshot<'_>) -> bool {
         && is_read(&Part::Whole)
 }
 
-fn first_day(rule: &Rule, frame: &PeriodSums) -> Date {
+fn first_day(rule: &Rule, period: Period, frame: &PeriodSums) -> Date {
     let span = frame.period.span;
-    let at = if rule.period.is_calendar() {
+    let at = if period.is_calendar() {
         span.start
     } else {
         span.end
@@ -202,6 +213,8 @@ fn first_day(rule: &Rule, frame: &PeriodSums) -> Date {
 struct Measurer<'a> {
     index: usize,
     rule: &'a Rule,
+    watch: Watch,
+    limits: &'a PeriodLimit,
     eval_context: &'a EvalContext<'a>,
     filter: UsageFilter<'a>,
     frame: &'a PeriodSums,
@@ -223,12 +236,12 @@ impl<'a> Measurer<'a> {
             .iter()
             .filter(|slot| slot.period == self.frame.label)
             .map(|slot| &slot.subject);
-        if let Watch::Reconciliation(gap) = self.rule.watch {
-            return self.gaps(gap);
+        if let Condition::Reconciliation { unit, .. } = &self.rule.condition {
+            return self.gaps(*unit);
         }
         let figures = self.eval_context.snapshot.figures;
         let people = self.eval_context.snapshot.privacy.in_messages();
-        match self.rule.for_each {
+        match self.limits.for_each {
             SubjectKind::Organization => self.organization(),
             SubjectKind::Workspace => self.workspaces(),
             SubjectKind::Model => self.by_usage_key(open_slots, |usage_key| {
@@ -251,7 +264,7 @@ impl<'a> Measurer<'a> {
         let parts = figures.parts().iter().enumerate();
         parts.filter_map(move |(index, state)| {
             let member = self.eval_context.parts.get(index)?;
-            let is_left_out = member.is_removed && self.rule.for_each == SubjectKind::Workspace;
+            let is_left_out = member.is_removed && self.limits.for_each == SubjectKind::Workspace;
             let is_counted = !is_left_out && self.filter.has_part(member);
             let addend = || Addend {
                 completeness: if member.is_removed {
@@ -279,7 +292,7 @@ impl<'a> Measurer<'a> {
         let mut value = 0;
         let mut addend = part.addend;
         for (_, amounts) in self.cells(part) {
-            value += quantity(self.rule.watch, amounts);
+            value += quantity(self.watch, amounts);
             addend = self.with_unpriced(addend, amounts);
         }
         sum.add(value, addend);
@@ -292,16 +305,14 @@ impl<'a> Measurer<'a> {
 
     /// Downgrades an addend that contains tokens without a price, because their spend is missing.
     fn with_unpriced(&self, addend: Addend, amounts: &Amounts) -> Addend {
-        let lacks_price = self.rule.watch.is_money() && amounts.unpriced > 0;
-        match addend.completeness {
-            Completeness::Whole if lacks_price => Addend {
+        let lacks_price = self.watch.info().is_spend && amounts.unpriced > 0;
+        if lacks_price && addend.completeness == Completeness::Whole {
+            Addend {
                 completeness: Completeness::LowerBound,
                 ..addend
-            },
-            Completeness::Whole
-            | Completeness::LowerBound
-            | Completeness::Stale
-            | Completeness::Nothing => addend,
+            }
+        } else {
+            addend
         }
     }
 
@@ -349,7 +360,7 @@ impl<'a> Measurer<'a> {
             unused.as_of = oldest(unused.as_of, part.addend.as_of);
             for (usage_key, amounts) in self.cells(&part) {
                 let sum = sums.entry(id_of(*usage_key)).or_insert(FigureSum::EMPTY);
-                let value = quantity(self.rule.watch, amounts);
+                let value = quantity(self.watch, amounts);
                 sum.add(value, self.with_unpriced(part.addend, amounts));
             }
         }
@@ -361,7 +372,7 @@ impl<'a> Measurer<'a> {
             if !unused.is_complete() {
                 sum.add_unknown_part();
             }
-            (Subject::new(self.rule.for_each, id), sum)
+            (Subject::new(self.limits.for_each, id), sum)
         });
         let without_usage = without_usage.into_iter().map(|subject| (subject, unused));
         known
@@ -384,7 +395,7 @@ impl<'a> Measurer<'a> {
                 let sum = sums
                     .entry(part_table.team(part.member, *usage_key))
                     .or_insert(FigureSum::EMPTY);
-                let value = quantity(self.rule.watch, amounts);
+                let value = quantity(self.watch, amounts);
                 sum.add(value, self.with_unpriced(part.addend, amounts));
             }
         }
@@ -414,7 +425,7 @@ impl<'a> Measurer<'a> {
                 is_cell_counted(self.rule, snapshot, usage_key)
                     && is_team_counted(self.rule, member.team)
             })
-            .map(|(_, amounts)| quantity(self.rule.watch, amounts))
+            .map(|(_, amounts)| quantity(self.watch, amounts))
             .sum()
     }
 
@@ -442,7 +453,7 @@ impl<'a> Measurer<'a> {
 
     fn limit(&self, subject: &Subject, member: Option<&PartInfo<'_>>) -> Option<Quantity> {
         let snapshot = &self.eval_context.snapshot;
-        match &self.rule.limit {
+        match &self.limits.limit {
             Limit::Fixed(quantity) => Some(*quantity),
             Limit::Budget(budget) => {
                 let name = member.map_or_else(|| snapshot.name_of(subject), |member| member.name);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::alerts::alert::{AbsoluteThreshold, EndedBy, Identity};
 use crate::org::events::Event;
-use crate::rules::rule::{Quantity, Watch};
+use crate::rules::watch::{Quantity, Watch};
 use crate::units::ids::{ApiKeyId, ModelName, NotifierName, WorkspaceId};
 use crate::units::money::Usd;
 use crate::units::span::Span;

@@ -12,7 +12,7 @@ use crate::alerts::alert::{AbsoluteThreshold, Alert, EndedBy, State};
 use crate::alerts::notices;
 use crate::alerts::notification::{Fact, Reason};
 use crate::org::events::Event;
-use crate::rules::rule::{Rule, Severity, Watch};
+use crate::rules::rule::{Rule, Severity};
 use crate::units::ids::NotifierName;
 use crate::units::matcher::Team;
 
@@ -164,39 +164,41 @@ fn fact(
     })
 }
 
+/// Labels that alerts set themselves, in the order of [`labels`]; a rule's label of that name is overwritten.
+pub const OWN_LABELS: [&str; 7] = [
+    "alertname",
+    "organization",
+    "subject_kind",
+    "subject_id",
+    "event",
+    "period",
+    "severity",
+];
+
 /// Returns the label set of a fact. Labels of the rule never replace ours; empty ones are omitted.
 pub fn labels(fact: &Fact) -> LabelSet {
     let slot = &fact.identity.slot;
-    let period = match (fact.watch, &slot.period) {
-        (Watch::DataAge | Watch::Lifecycle, _) => String::new(),
-        (
-            Watch::Spend
-            | Watch::BurnRate
-            | Watch::Tokens
-            | Watch::Requests
-            | Watch::Reconciliation(_),
-            Some(label),
-        ) => label.to_string(),
-        (
-            Watch::Spend
-            | Watch::BurnRate
-            | Watch::Tokens
-            | Watch::Requests
-            | Watch::Reconciliation(_),
-            None,
-        ) => format!("{}h", fact.span.duration().as_hours()),
+    let period = match &slot.period {
+        _ if !fact.watch.info().has_period => String::new(),
+        Some(label) => label.to_string(),
+        None => format!("{}h", fact.span.duration().as_hours()),
     };
     let own = [
-        ("alertname", slot.rule.as_str()),
-        ("organization", fact.identity.organization.as_str()),
-        ("subject_kind", slot.subject.kind.as_str()),
-        ("subject_id", &*slot.subject.id),
-        ("event", slot.event.map_or("", Event::as_str)),
-        ("period", &period),
-        ("severity", fact.threshold.severity.as_str()),
+        slot.rule.as_str(),
+        fact.identity.organization.as_str(),
+        slot.subject.kind.as_str(),
+        &*slot.subject.id,
+        slot.event.map_or("", Event::as_str),
+        &period,
+        fact.threshold.severity.as_str(),
     ];
     let mut labels = fact.labels.clone();
-    labels.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    labels.extend(
+        OWN_LABELS
+            .map(str::to_owned)
+            .into_iter()
+            .zip(own.map(str::to_owned)),
+    );
     labels.retain(|_, value| !value.is_empty());
     labels
 }
@@ -205,10 +207,9 @@ pub fn labels(fact: &Fact) -> LabelSet {
 mod tests {
     use super::*;
     use crate::alerts::alert::{Identity, Observed, Slot};
-    use crate::rules::rule::{Limit, Windows};
-    use crate::units::matcher::Matcher;
-    use crate::units::money::{Percent, Usd};
-    use crate::units::period::{Period, Zone};
+    use crate::rules::rule::{Condition, Limit, PeriodLimit};
+    use crate::rules::watch::Watch;
+    use crate::units::period::Period;
     use crate::units::span::Span;
     use crate::units::subject::{Subject, SubjectKind};
 
@@ -227,26 +228,15 @@ mod tests {
     }
 
     fn rule(name: &str) -> Rule {
-        Rule {
-            name: name.into(),
-            watch: Watch::Spend,
+        let limit = PeriodLimit {
             for_each: SubjectKind::Workspace,
-            matcher: Matcher::default(),
             period: Period::Month,
-            zone: Zone::utc(),
             limit: Limit::Fixed(100),
-            min_usd: Usd::ZERO,
-            windows: Windows::default(),
-            inactive: Vec::new(),
-            uses_default_notifiers: false,
-            events: Vec::new(),
-            thresholds: Vec::new(),
-            for_duration: SignedDuration::ZERO,
-            keep_firing_for: SignedDuration::ZERO,
-            clear_below: Percent::HUNDRED,
-            repeat_interval: None,
+        };
+        Rule {
             notify: vec!["am".into()],
             labels: BTreeMap::from([("cost_center".to_owned(), "7".to_owned())]),
+            ..Rule::new(name, Condition::Spend(limit))
         }
     }
 

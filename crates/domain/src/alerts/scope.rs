@@ -6,7 +6,8 @@ use crate::figures::counting::{covers_organization, is_part_counted, is_team_cou
 use crate::figures::snapshot::OrganizationSnapshot;
 use crate::org::directory::Presence;
 use crate::org::teams;
-use crate::rules::rule::{Rule, Watch};
+use crate::rules::rule::Rule;
+use crate::rules::watch::Watch;
 use crate::units::ids::UNASSIGNED;
 use crate::units::matcher::Glob;
 use crate::units::subject::SubjectKind;
@@ -25,7 +26,7 @@ pub enum Scope {
 pub fn scope(rule: &Rule, slot: &Slot, snapshot: &OrganizationSnapshot<'_>) -> Scope {
     match slot.event {
         Some(_) => of_event(rule, slot, snapshot),
-        None if rule.watch == Watch::Lifecycle => Scope::Outside,
+        None if rule.watch() == Watch::Lifecycle => Scope::Outside,
         None => of_figure(rule, slot, snapshot),
     }
 }
@@ -45,7 +46,7 @@ fn of_event(rule: &Rule, slot: &Slot, snapshot: &OrganizationSnapshot<'_>) -> Sc
 
 fn of_figure(rule: &Rule, slot: &Slot, snapshot: &OrganizationSnapshot<'_>) -> Scope {
     let subject = &slot.subject;
-    if !covers_organization(rule, snapshot) || rule.for_each != subject.kind {
+    if !covers_organization(rule, snapshot) || rule.for_each() != Some(subject.kind) {
         return Scope::Outside;
     }
     let is_inside = match subject.kind {

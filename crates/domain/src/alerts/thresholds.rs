@@ -7,7 +7,8 @@
 use std::cmp::Ordering;
 
 use crate::alerts::alert::AbsoluteThreshold;
-use crate::rules::rule::{Quantity, Rule, ThresholdValue};
+use crate::rules::rule::{Rule, ThresholdValue};
+use crate::rules::watch::Quantity;
 use crate::units::money::{Percent, quantity_share_is_reached};
 
 /// Millionths of a percent in 100%.

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::rules::rule::Quantity;
+use crate::rules::watch::Quantity;
 use crate::units::ids::{ActorId, ApiKeyId, ModelName, UNATTRIBUTED};
 use crate::units::subject::SubjectKind;
 use crate::usage::bucket::UsageKey;

@@ -3,7 +3,8 @@
 use crate::figures::snapshot::{OrganizationSnapshot, PartInfo, PartTable};
 use crate::figures::totals::Figures;
 use crate::org::teams;
-use crate::rules::rule::{Quantity, Rule, Watch};
+use crate::rules::rule::Rule;
+use crate::rules::watch::{Quantity, Watch};
 use crate::units::ids::{HIDDEN, UNATTRIBUTED};
 use crate::units::matcher::Glob;
 use crate::units::money::Usd;
@@ -63,7 +64,9 @@ pub fn quantity(watch: Watch, amounts: &Amounts) -> Quantity {
         Watch::Tokens => Quantity::from(amounts.tokens.sum()),
         Watch::Requests => Quantity::from(amounts.requests),
         // Unbilled usage has the same spend as its estimate, so it adds no gap.
-        Watch::Reconciliation(_) => (amounts.spend - amounts.priced).pico(),
+        Watch::ReconciliationUsd | Watch::ReconciliationPercent => {
+            (amounts.spend - amounts.priced).pico()
+        }
         Watch::DataAge | Watch::Lifecycle => 0,
     }
 }

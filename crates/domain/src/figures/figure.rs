@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::figures::period_sums::PeriodSums;
 use crate::figures::totals::PartState;
-use crate::rules::rule::Quantity;
+use crate::rules::watch::Quantity;
 use crate::units::span::Hour;
 
 /// A derived value and how far to trust it.

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::org::events::{Event, RequiredLists};
 use crate::rules::budget::Budget;
+use crate::rules::watch::{Quantity, Watch};
 use crate::units::ids::{NotifierName, RuleName};
 use crate::units::matcher::Matcher;
 use crate::units::money::{Percent, Usd};
@@ -15,105 +16,70 @@ use crate::units::period::{Period, Zone};
 use crate::units::subject::SubjectKind;
 use crate::units::weekly::WeeklyWindow;
 
-/// What a rule measures; determines the unit of its quantities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Watch {
-    /// In 10⁻¹² USD.
-    Spend,
-    /// Spend of a whole period at the rate of the last complete hours, in 10⁻¹² USD.
-    BurnRate,
-    Tokens,
-    Requests,
-    /// In seconds.
-    DataAge,
-    /// Absolute difference between bill and estimate.
-    Reconciliation(GapUnit),
-    /// Events of keys, users, workspaces and limits; the quantity is the [`Severity::rank`] of an event that holds.
-    Lifecycle,
-}
-
-/// Unit in which a gap is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum GapUnit {
-    /// In 10⁻¹² USD.
-    Usd,
-    /// In millionths of a percent of the estimate, as in [`Percent`].
-    Percent,
-}
-
-impl Watch {
-    pub const ALL: [Watch; 8] = [
-        Watch::Spend,
-        Watch::BurnRate,
-        Watch::Tokens,
-        Watch::Requests,
-        Watch::DataAge,
-        Watch::Reconciliation(GapUnit::Usd),
-        Watch::Reconciliation(GapUnit::Percent),
-        Watch::Lifecycle,
-    ];
-
-    /// Returns the word used in configuration and messages, where the key of the limit determines the unit of a gap.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Watch::Spend => "spend",
-            Watch::BurnRate => "burn_rate",
-            Watch::Tokens => "tokens",
-            Watch::Requests => "requests",
-            Watch::DataAge => "data_age",
-            Watch::Reconciliation(GapUnit::Usd | GapUnit::Percent) => "reconciliation",
-            Watch::Lifecycle => "lifecycle",
-        }
-    }
-
-    /// Returns whether it measures spend.
-    pub const fn is_money(self) -> bool {
-        match self {
-            Watch::Spend | Watch::BurnRate => true,
-            Watch::Tokens
-            | Watch::Requests
-            | Watch::DataAge
-            | Watch::Reconciliation(_)
-            | Watch::Lifecycle => false,
-        }
-    }
-
-    /// Returns the unique word used in the store.
-    pub const fn as_stored(self) -> &'static str {
-        match self {
-            Watch::Spend
-            | Watch::BurnRate
-            | Watch::Tokens
-            | Watch::Requests
-            | Watch::DataAge
-            | Watch::Lifecycle => self.as_str(),
-            Watch::Reconciliation(GapUnit::Usd) => "reconciliation_usd",
-            Watch::Reconciliation(GapUnit::Percent) => "reconciliation_percent",
-        }
-    }
-
-    /// Parses the word of [`Watch::as_stored`].
-    pub fn from_stored(word: &str) -> Option<Watch> {
-        Watch::ALL
-            .into_iter()
-            .find(|watch| watch.as_stored() == word)
-    }
-}
-
-/// A quantity in the unit of its watch: 10⁻¹² USD, tokens, requests, seconds, millionths of a percent, or a severity's rank.
-pub type Quantity = i128;
-
 /// Limit of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Limit {
     /// The same for every subject; 0 allows no use at all.
     Fixed(Quantity),
-    /// By subject and first day of the period; the rule does not apply to subjects without an entry.
+    /// By subject and first day of the period; the rule does not apply to subjects without an entry. Only for spend.
     Budget(Arc<Budget>),
-    /// Provider limit of the workspace, per month.
+    /// Provider limit of the workspace, per month. Only for spend.
     Workspace,
-    /// Provider limit of the organization, per month.
+    /// Provider limit of the organization, per month. Only for spend.
     Organization,
+}
+
+impl Limit {
+    /// Returns the limit if it is the same for every subject.
+    pub const fn fixed(&self) -> Option<Quantity> {
+        match self {
+            Limit::Fixed(limit) => Some(*limit),
+            Limit::Budget(_) | Limit::Workspace | Limit::Organization => None,
+        }
+    }
+}
+
+/// Limit of each subject of a kind in each period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeriodLimit {
+    pub for_each: SubjectKind,
+    pub period: Period,
+    pub limit: Limit,
+}
+
+/// How a gap between bill and estimate is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapUnit {
+    Usd,
+    /// Smaller gaps count as 0%.
+    Percent {
+        min_usd: Usd,
+    },
+}
+
+/// What a rule measures, for which subjects, and against which limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    Spend(PeriodLimit),
+    Tokens(PeriodLimit),
+    Requests(PeriodLimit),
+    /// A threshold must be crossed in both windows. A burn rate counts as 0 if the long window has less spend than `min_usd`.
+    BurnRate {
+        limit: PeriodLimit,
+        windows: Windows,
+        min_usd: Usd,
+    },
+    DataAge {
+        for_each: SubjectKind,
+        /// In seconds.
+        limit: Quantity,
+    },
+    Reconciliation {
+        limit: PeriodLimit,
+        unit: GapUnit,
+    },
+    /// Each event once, in file order. The events determine the subjects.
+    Lifecycle(Vec<EventRule>),
 }
 
 /// Windows of a burn rate rule, in complete hours; `short` is shorter than `long`.
@@ -194,6 +160,15 @@ pub struct Threshold {
 }
 
 impl Threshold {
+    /// Returns a critical threshold at a share of the limit.
+    pub fn critical(share: Percent) -> Threshold {
+        Threshold {
+            at: ThresholdValue::Share(share),
+            severity: Severity::Critical,
+            text: share.to_string().into(),
+        }
+    }
+
     /// Returns the threshold that lifecycle events of a severity cross.
     pub fn for_event(severity: Severity) -> Threshold {
         Threshold {
@@ -217,23 +192,11 @@ pub struct EventRule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     pub name: RuleName,
-    pub watch: Watch,
-    /// Kind of the measured subjects; unused by `Lifecycle`, whose events determine it.
-    pub for_each: SubjectKind,
+    pub condition: Condition,
     pub matcher: Matcher,
-    /// Unused by `DataAge` and `Lifecycle`.
-    pub period: Period,
     /// Time zone in which periods start and end.
     pub zone: Zone,
-    /// Unused by `Lifecycle`.
-    pub limit: Limit,
-    /// Smaller gaps count as 0%; burn rates count as 0 if the long window has less spend.
-    pub min_usd: Usd,
-    /// Used only by `BurnRate`, whose threshold must be crossed in both.
-    pub windows: Windows,
-    /// Used only by `Lifecycle`: each event once, in file order.
-    pub events: Vec<EventRule>,
-    /// At least one, in file order. For `Lifecycle`, one for each severity of its events.
+    /// At least one, in file order. For lifecycle rules, one for each severity of the events.
     pub thresholds: Vec<Threshold>,
     /// `for`: observed time for which a threshold must be crossed before it fires.
     pub for_duration: SignedDuration,
@@ -254,16 +217,106 @@ pub struct Rule {
 
 /// Returns the lists that the events of `rules` are derived from.
 pub fn required_lists(rules: &[Rule]) -> RequiredLists {
-    let events = rules.iter().flat_map(|rule| &rule.events);
+    let events = rules.iter().flat_map(Rule::events);
     events.fold(RequiredLists::default(), |lists, rule| {
         lists.union(rule.event.required_lists())
     })
 }
 
+impl Condition {
+    /// Returns what is measured.
+    pub const fn watch(&self) -> Watch {
+        match self {
+            Condition::Spend(_) => Watch::Spend,
+            Condition::Tokens(_) => Watch::Tokens,
+            Condition::Requests(_) => Watch::Requests,
+            Condition::BurnRate { .. } => Watch::BurnRate,
+            Condition::DataAge { .. } => Watch::DataAge,
+            Condition::Reconciliation { unit, .. } => match unit {
+                GapUnit::Usd => Watch::ReconciliationUsd,
+                GapUnit::Percent { .. } => Watch::ReconciliationPercent,
+            },
+            Condition::Lifecycle(_) => Watch::Lifecycle,
+        }
+    }
+
+    /// Returns the thresholds of a rule that sets none.
+    fn default_thresholds(&self) -> Vec<Threshold> {
+        match self {
+            Condition::Lifecycle(events) => Severity::ALL
+                .into_iter()
+                .filter(|severity| events.iter().any(|rule| rule.severity == *severity))
+                .map(Threshold::for_event)
+                .collect(),
+            Condition::Spend(_)
+            | Condition::Tokens(_)
+            | Condition::Requests(_)
+            | Condition::BurnRate { .. }
+            | Condition::DataAge { .. }
+            | Condition::Reconciliation { .. } => {
+                vec![Threshold::critical(self.watch().info().threshold)]
+            }
+        }
+    }
+}
+
 impl Rule {
+    /// Creates a rule with the defaults of all other settings. It notifies nobody.
+    pub fn new(name: impl Into<RuleName>, condition: Condition) -> Rule {
+        Rule {
+            name: name.into(),
+            matcher: Matcher::default(),
+            zone: Zone::utc(),
+            thresholds: condition.default_thresholds(),
+            condition,
+            for_duration: SignedDuration::ZERO,
+            keep_firing_for: SignedDuration::ZERO,
+            clear_below: Percent::HUNDRED,
+            repeat_interval: None,
+            notify: Vec::new(),
+            uses_default_notifiers: false,
+            inactive: Vec::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    /// Returns what the rule measures.
+    pub const fn watch(&self) -> Watch {
+        self.condition.watch()
+    }
+
+    /// Returns the limit by subject and period; `None` for data age and events.
+    pub const fn period_limit(&self) -> Option<&PeriodLimit> {
+        match &self.condition {
+            Condition::Spend(limit)
+            | Condition::Tokens(limit)
+            | Condition::Requests(limit)
+            | Condition::BurnRate { limit, .. }
+            | Condition::Reconciliation { limit, .. } => Some(limit),
+            Condition::DataAge { .. } | Condition::Lifecycle(_) => None,
+        }
+    }
+
+    /// Returns the kind of the measured subjects; `None` if the events determine it.
+    pub fn for_each(&self) -> Option<SubjectKind> {
+        if let Condition::DataAge { for_each, .. } = &self.condition {
+            return Some(*for_each);
+        }
+        self.period_limit().map(|limit| limit.for_each)
+    }
+
+    /// Returns the events that a lifecycle rule reports.
+    pub fn events(&self) -> &[EventRule] {
+        if let Condition::Lifecycle(events) = &self.condition {
+            events
+        } else {
+            &[]
+        }
+    }
+
     /// Returns the settings of an event that the rule reports.
     pub fn event(&self, event: Event) -> Option<&EventRule> {
-        self.events.iter().find(|rule| rule.event == event)
+        self.events().iter().find(|rule| rule.event == event)
     }
 
     /// Returns whether notifications are held back at `at`.

@@ -9,7 +9,7 @@ use crate::json::figures::figures;
 use crate::wording::advice::advise;
 use crate::wording::{contributors, details, formatting, headline};
 use spendwatch_domain::alerts::notification::{Fact, Reason};
-use spendwatch_domain::rules::rule::Watch;
+use spendwatch_domain::rules::watch::Watch;
 use spendwatch_domain::units::subject::SubjectKind;
 
 const MAX_LABEL_CHARS: usize = 1024;
@@ -139,7 +139,8 @@ fn labels(fact: &Fact) -> Texts {
             | Watch::BurnRate
             | Watch::Tokens
             | Watch::Requests
-            | Watch::Reconciliation(_),
+            | Watch::ReconciliationUsd
+            | Watch::ReconciliationPercent,
             Some(label),
         ) => {
             set("period", label);
@@ -149,7 +150,8 @@ fn labels(fact: &Fact) -> Texts {
             | Watch::BurnRate
             | Watch::Tokens
             | Watch::Requests
-            | Watch::Reconciliation(_),
+            | Watch::ReconciliationUsd
+            | Watch::ReconciliationPercent,
             None,
         ) => {
             set("period", &formatting::rolling_label(fact));

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use spendwatch_domain::alerts::alert::EndedBy;
 use spendwatch_domain::alerts::notification::{Contributor, Fact};
-use spendwatch_domain::rules::rule::{GapUnit, Quantity, Watch};
+use spendwatch_domain::rules::watch::{Quantity, Watch};
 use spendwatch_domain::units::ids::ModelName;
 use spendwatch_domain::units::money::{Usd, overage_percent, percent_digits};
 
@@ -92,10 +92,8 @@ fn names(watch: Watch) -> FieldNames {
             "before_requests",
             "growth_requests",
         ),
-        Watch::Reconciliation(GapUnit::Usd) => {
-            name("gap_usd", "limit_usd", "before_usd", "growth_usd")
-        }
-        Watch::Reconciliation(GapUnit::Percent) => name(
+        Watch::ReconciliationUsd => name("gap_usd", "limit_usd", "before_usd", "growth_usd"),
+        Watch::ReconciliationPercent => name(
             "gap_percent",
             "limit_percent",
             "before_percent",
@@ -113,10 +111,10 @@ fn names(watch: Watch) -> FieldNames {
 
 fn decimal(watch: Watch, quantity: Quantity) -> Value {
     Value::String(match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => {
+        Watch::Spend | Watch::BurnRate | Watch::ReconciliationUsd => {
             Usd::from_pico(quantity).to_string()
         }
-        Watch::Reconciliation(GapUnit::Percent) => percent_digits(quantity),
+        Watch::ReconciliationPercent => percent_digits(quantity),
         Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Lifecycle => quantity.to_string(),
     })
 }
@@ -133,7 +131,8 @@ fn contributor(watch: Watch, part: &Contributor) -> Value {
         | Watch::Tokens
         | Watch::Requests
         | Watch::DataAge
-        | Watch::Reconciliation(_)
+        | Watch::ReconciliationUsd
+        | Watch::ReconciliationPercent
         | Watch::Lifecycle => watch,
     };
     let names = names(watch);

@@ -4,7 +4,7 @@ use crate::envelope::Links;
 use crate::wording::formatting;
 use spendwatch_domain::alerts::notification::{Contributor, Fact, Reason};
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::Watch;
+use spendwatch_domain::rules::watch::Watch;
 use spendwatch_domain::units::ids::UNATTRIBUTED;
 use spendwatch_domain::units::subject::SubjectKind;
 
@@ -22,7 +22,7 @@ pub fn advise(fact: &Fact, links: &Links) -> Vec<Advice> {
     }
     match fact.watch {
         Watch::DataAge => vec![about_stale_data(links)],
-        Watch::Reconciliation(_) => about_gaps(fact, links),
+        Watch::ReconciliationUsd | Watch::ReconciliationPercent => about_gaps(fact, links),
         Watch::Lifecycle => fact
             .event()
             .map(|(event, _)| about_event(fact, event, links))

@@ -2,7 +2,7 @@
 
 use crate::wording::formatting;
 use spendwatch_domain::alerts::notification::{Contributor, Fact};
-use spendwatch_domain::rules::rule::{Quantity, Watch};
+use spendwatch_domain::rules::watch::{Quantity, Watch};
 use spendwatch_domain::units::money::overage_percent;
 use spendwatch_domain::units::subject::SubjectKind;
 
@@ -25,7 +25,11 @@ fn everything_else(fact: &Fact) -> Option<String> {
     let rest = fact.value - named;
     let has_rest = match fact.watch {
         Watch::Spend | Watch::Tokens | Watch::Requests => !fact.top.is_empty() && rest != 0,
-        Watch::BurnRate | Watch::DataAge | Watch::Reconciliation(_) | Watch::Lifecycle => false,
+        Watch::BurnRate
+        | Watch::DataAge
+        | Watch::ReconciliationUsd
+        | Watch::ReconciliationPercent
+        | Watch::Lifecycle => false,
     };
     has_rest.then(|| {
         let value = formatting::quantity(fact.watch, rest);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::wording::formatting;
 use spendwatch_domain::alerts::notification::{Fact, Reason, Reconciled};
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::{Quantity, Watch};
+use spendwatch_domain::rules::watch::{Quantity, Watch};
 use spendwatch_domain::units::money::overage_percent;
 use spendwatch_domain::units::subject::SubjectKind;
 
@@ -114,7 +114,7 @@ fn reconciliation_fields(reconciled: &Reconciled) -> [MessageField; 2] {
 
 fn is_gap(watch: Watch) -> bool {
     match watch {
-        Watch::Reconciliation(_) => true,
+        Watch::ReconciliationUsd | Watch::ReconciliationPercent => true,
         Watch::Spend
         | Watch::BurnRate
         | Watch::Tokens
@@ -131,7 +131,7 @@ fn value_name(watch: Watch) -> &'static str {
         Watch::Tokens => "Tokens",
         Watch::Requests => "Requests",
         Watch::DataAge => "Data age",
-        Watch::Reconciliation(_) => "Gap",
+        Watch::ReconciliationUsd | Watch::ReconciliationPercent => "Gap",
         Watch::Lifecycle => "Event",
     }
 }

@@ -11,7 +11,7 @@ use spendwatch_domain::digest::{
     DataGap, Digest, Forecast, IdleKey, LimitUse, OpenAlert, SpendBreakdown, SubjectSpend,
     Truncated,
 };
-use spendwatch_domain::rules::rule::Watch;
+use spendwatch_domain::rules::watch::Watch;
 use spendwatch_domain::units::ids::{NotifierName, UNASSIGNED, UNATTRIBUTED};
 use spendwatch_domain::units::money::{Usd, group_thousands};
 use spendwatch_domain::units::plural::{agreeing, counted};

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use spendwatch_domain::alerts::notification::Fact;
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::{GapUnit, Quantity, Watch};
+use spendwatch_domain::rules::watch::{Quantity, Watch};
 use spendwatch_domain::units::ids::{NotifierName, UNASSIGNED, UNATTRIBUTED};
 use spendwatch_domain::units::money::{Usd, div_half_even, group_thousands, percent_digits};
 use spendwatch_domain::units::plural::agreeing;
@@ -123,7 +123,7 @@ pub fn kind_name(kind: SubjectKind) -> &'static str {
 /// Returns `$5,630.00`, `1,200,000 tokens`, `3 h 5 min` or `8.1%`.
 pub fn quantity(watch: Watch, quantity: Quantity) -> String {
     match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd) => {
+        Watch::Spend | Watch::BurnRate | Watch::ReconciliationUsd => {
             dollars(Usd::from_pico(quantity))
         }
         Watch::Tokens => format!(
@@ -136,7 +136,7 @@ pub fn quantity(watch: Watch, quantity: Quantity) -> String {
             format!("{} {noun}", grouped(quantity))
         }
         Watch::DataAge => seconds(quantity),
-        Watch::Reconciliation(GapUnit::Percent) => percent(quantity),
+        Watch::ReconciliationPercent => percent(quantity),
         // Messages show the time of an event, never its rank.
         Watch::Lifecycle => String::new(),
     }
@@ -146,7 +146,7 @@ pub fn quantity(watch: Watch, quantity: Quantity) -> String {
 pub fn headline(watch: Watch, value: Quantity) -> String {
     let dollar = Usd::from_dollars(1).pico();
     match watch {
-        Watch::Spend | Watch::BurnRate | Watch::Reconciliation(GapUnit::Usd)
+        Watch::Spend | Watch::BurnRate | Watch::ReconciliationUsd
             if value.unsigned_abs() >= 1000 * dollar.unsigned_abs() =>
         {
             let sign = if value < 0 { "-" } else { "" };
@@ -158,7 +158,8 @@ pub fn headline(watch: Watch, value: Quantity) -> String {
         | Watch::Tokens
         | Watch::Requests
         | Watch::DataAge
-        | Watch::Reconciliation(_)
+        | Watch::ReconciliationUsd
+        | Watch::ReconciliationPercent
         | Watch::Lifecycle => quantity(watch, value),
     }
 }
@@ -181,7 +182,8 @@ pub fn limit_name(fact: &Fact) -> String {
         Watch::Spend
         | Watch::BurnRate
         | Watch::DataAge
-        | Watch::Reconciliation(_)
+        | Watch::ReconciliationUsd
+        | Watch::ReconciliationPercent
         | Watch::Lifecycle => "limit",
     };
     let month = fact.identity.slot.period.as_ref().and_then(|label| {
@@ -327,7 +329,8 @@ pub fn period(fact: &Fact) -> Option<String> {
         | Watch::BurnRate
         | Watch::Tokens
         | Watch::Requests
-        | Watch::Reconciliation(_) => {}
+        | Watch::ReconciliationUsd
+        | Watch::ReconciliationPercent => {}
     }
     Some(match &fact.identity.slot.period {
         Some(label) => period_name(label),
@@ -446,7 +449,7 @@ mod tests {
         assert_eq!(quantity(Watch::DataAge, 11_100), "3 h 5 min");
         assert_eq!(quantity(Watch::DataAge, 86_400), "1 day");
         assert_eq!(quantity(Watch::DataAge, 0), "0 s");
-        let percent = |millionths| quantity(Watch::Reconciliation(GapUnit::Percent), millionths);
+        let percent = |millionths| quantity(Watch::ReconciliationPercent, millionths);
         assert_eq!(percent(8_053_000), "8.1%");
         assert_eq!(percent(5_000_000), "5%");
         assert_eq!(percent(49_000), "0.049%");

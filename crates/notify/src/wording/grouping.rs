@@ -3,7 +3,7 @@
 use crate::wording::formatting;
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::{GapUnit, Quantity, Watch};
+use spendwatch_domain::rules::watch::{Quantity, Watch};
 use spendwatch_domain::units::ids::{OrganizationName, RuleName};
 
 /// Alerts of one rule in one organization. Their subjects are disjoint and have one unit, so they can be summed.
@@ -64,11 +64,11 @@ pub fn totals(facts: &[&Fact]) -> String {
     match watch {
         Watch::DataAge => return format!("oldest {}", most()),
         Watch::BurnRate => return format!("highest on track for {}", most()),
-        Watch::Reconciliation(GapUnit::Percent) => return format!("largest gap {}", most()),
+        Watch::ReconciliationPercent => return format!("largest gap {}", most()),
         Watch::Spend
         | Watch::Tokens
         | Watch::Requests
-        | Watch::Reconciliation(GapUnit::Usd)
+        | Watch::ReconciliationUsd
         | Watch::Lifecycle => {}
     }
     let at_least = if facts.iter().any(|fact| fact.is_lower_bound) {

@@ -6,7 +6,7 @@ use crate::wording::formatting;
 use crate::wording::resolution::end_reason;
 use spendwatch_domain::alerts::notification::{Fact, Reason, Reconciled};
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::Watch;
+use spendwatch_domain::rules::watch::Watch;
 use spendwatch_domain::units::ids::{UNASSIGNED, UNATTRIBUTED};
 use spendwatch_domain::units::subject::SubjectKind;
 
@@ -91,7 +91,9 @@ pub fn subject_line(fact: &Fact) -> String {
                     format!("{at_least}{value} of {limit_text} ({share})")
                 }
                 Watch::DataAge => format!("data {at_least}{value} old, limit {limit_text}"),
-                Watch::Reconciliation(_) => format!("gap {at_least}{value}, limit {limit_text}"),
+                Watch::ReconciliationUsd | Watch::ReconciliationPercent => {
+                    format!("gap {at_least}{value}, limit {limit_text}")
+                }
                 Watch::Lifecycle => String::new(),
             }
         }
@@ -152,7 +154,7 @@ fn state(fact: &Fact, subject: &str) -> String {
             None => format!("{subject} is on track to spend {at_least}{value}"),
         },
         Watch::DataAge => format!("spend data of {subject} is {at_least}{value} old"),
-        Watch::Reconciliation(_) => {
+        Watch::ReconciliationUsd | Watch::ReconciliationPercent => {
             format!("bill and estimate of {subject} differ by {at_least}{value} {in_period}")
         }
         Watch::Lifecycle => event_text(fact, subject),
@@ -201,7 +203,8 @@ fn peak(fact: &Fact) -> Option<String> {
         | Watch::Requests
         | Watch::BurnRate
         | Watch::DataAge
-        | Watch::Reconciliation(_)
+        | Watch::ReconciliationUsd
+        | Watch::ReconciliationPercent
         | Watch::Lifecycle => None,
     }
 }
@@ -218,7 +221,9 @@ fn amounts(fact: &Fact) -> String {
                     format!("{at_least}{value} of {limit}")
                 }
                 Watch::DataAge => format!("data age {at_least}{value}, limit {limit}"),
-                Watch::Reconciliation(_) => format!("gap {at_least}{value}, limit {limit}"),
+                Watch::ReconciliationUsd | Watch::ReconciliationPercent => {
+                    format!("gap {at_least}{value}, limit {limit}")
+                }
                 Watch::Lifecycle => String::new(),
             }
         }
@@ -247,7 +252,7 @@ fn values(fact: &Fact) -> String {
             format!("{amounts} in a whole period, at the rate of {window}")
         }
         Watch::DataAge | Watch::Lifecycle => amounts,
-        Watch::Reconciliation(_) => match &fact.reconciled {
+        Watch::ReconciliationUsd | Watch::ReconciliationPercent => match &fact.reconciled {
             Some(Reconciled {
                 billed,
                 estimated,

@@ -4,7 +4,7 @@ use crate::wording::formatting;
 use spendwatch_domain::alerts::alert::EndedBy;
 use spendwatch_domain::alerts::notification::Fact;
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::Watch;
+use spendwatch_domain::rules::watch::Watch;
 
 /// Returns why the alert ended, as text.
 pub fn end_reason(fact: &Fact) -> String {
@@ -67,10 +67,12 @@ fn cleared(fact: &Fact) -> String {
         Watch::Tokens => format!("tokens fell below {threshold}"),
         Watch::Requests => format!("requests fell below {threshold}"),
         Watch::DataAge => "data is up to date again".to_owned(),
-        Watch::Reconciliation(_) if threshold.ends_with('%') => {
+        Watch::ReconciliationUsd | Watch::ReconciliationPercent if threshold.ends_with('%') => {
             format!("gap fell below {threshold} of the limit")
         }
-        Watch::Reconciliation(_) => format!("gap fell below {threshold}"),
+        Watch::ReconciliationUsd | Watch::ReconciliationPercent => {
+            format!("gap fell below {threshold}")
+        }
         Watch::Lifecycle => "it no longer holds".to_owned(),
     }
 }

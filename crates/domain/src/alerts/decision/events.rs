@@ -5,37 +5,39 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::alerts::decision::Decision;
-use crate::alerts::decision::fixture::{Fixture, at, rule};
+use crate::alerts::decision::fixture::{Fixture, at};
 use crate::alerts::notification::Fact;
 use crate::alerts::silence::{LabelMatcher, Silence};
 use crate::org::directory::{OrganizationInfo, PendingRemoval, Presence, UserInfo};
 use crate::org::events::{Event, RequiredLists};
 use crate::org::inventory::{Inventory, InventoryKey, InventoryUser};
-use crate::rules::rule::{EventRule, Rule, Severity, Threshold, Watch, required_lists};
+use crate::rules::rule::{Condition, EventRule, Rule, Severity, Threshold, required_lists};
 use crate::units::ids::WorkspaceId;
 use crate::units::matcher::Glob;
 use crate::units::privacy::UserNaming;
 use crate::units::span::Span;
-use crate::units::subject::SubjectKind;
 
 const NOON: &str = "2026-11-24T12:00:00Z";
 const NOTHING: [&str; 0] = [];
 const DAY: u64 = 24 * 60;
 
 fn rule_on(events: &[Event]) -> Rule {
+    let event_rule = |event: &Event| EventRule {
+        event: *event,
+        time: event.timing().duration(),
+        severity: Severity::Warning,
+    };
+    let events = events.iter().map(event_rule).collect();
     Rule {
-        name: "events".into(),
-        watch: Watch::Lifecycle,
-        events: events
-            .iter()
-            .map(|event| EventRule {
-                event: *event,
-                time: event.timing().duration(),
-                severity: Severity::Warning,
-            })
-            .collect(),
-        thresholds: vec![Threshold::for_event(Severity::Warning)],
-        ..rule(SubjectKind::Organization, 0)
+        notify: vec!["chat".into()],
+        ..Rule::new("events", Condition::Lifecycle(events))
+    }
+}
+
+fn first_event(fixture: &mut Fixture) -> &mut EventRule {
+    match &mut fixture.policy.rules[0].condition {
+        Condition::Lifecycle(events) => &mut events[0],
+        other => panic!("{other:?} has no events"),
     }
 }
 
@@ -204,7 +206,7 @@ fn a_restart_and_a_reload_decide_nothing() {
     fixture.inventory = listed;
     assert_eq!(fixture.decide_after(5).alerts, []);
     // A longer age of the rule itself ends the alert.
-    fixture.policy.rules[0].events[0].time = SignedDuration::from_hours(24 * 100);
+    first_event(&mut fixture).time = SignedDuration::from_hours(24 * 100);
     let decision = fixture.decide_after(5);
     assert_eq!(notices(&decision), ["ci key_idle resolved cleared"]);
 }
@@ -522,7 +524,7 @@ fn a_rule_that_no_longer_covers_a_key_ends_its_alert_without_a_message() {
     let keys = fixture.inventory.keys.take();
     assert_eq!(fixture.decide_after(5).alerts, []);
     fixture.inventory.keys = keys;
-    fixture.policy.rules[0].events[0].event = Event::KeyExpiring;
+    first_event(&mut fixture).event = Event::KeyExpiring;
     let decision = fixture.decide_after(5);
     assert_eq!(
         (notices(&decision), ends(&decision)),
@@ -539,7 +541,7 @@ fn another_severity_is_another_threshold_of_the_same_alert() {
         (Severity::Critical, "escalated"),
         (Severity::Info, "lowered"),
     ] {
-        fixture.policy.rules[0].events[0].severity = severity;
+        first_event(&mut fixture).severity = severity;
         fixture.policy.rules[0].thresholds = vec![Threshold::for_event(severity)];
         assert_eq!(
             notices(&fixture.decide_after(5)),

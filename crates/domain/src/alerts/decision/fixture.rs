@@ -19,11 +19,13 @@ use crate::ledger::change::Delta;
 use crate::ledger::coverage::Coverage;
 use crate::org::directory::{Directory, OrganizationInfo, Workspace};
 use crate::org::inventory::Inventory;
-use crate::rules::rule::{Limit, Rule, Severity, Threshold, ThresholdValue, Watch, Windows};
-use crate::units::ids::{NotifierName, OrganizationName, RuleName, WorkspaceId};
-use crate::units::matcher::{Glob, Matcher, Team};
+use crate::rules::rule::{
+    Condition, Limit, PeriodLimit, Rule, Severity, Threshold, ThresholdValue,
+};
+use crate::units::ids::{OrganizationName, WorkspaceId};
+use crate::units::matcher::{Glob, Team};
 use crate::units::money::{Percent, Usd};
-use crate::units::period::{Period, Zone};
+use crate::units::period::Period;
 use crate::units::privacy::Privacy;
 use crate::units::span::Hour;
 use crate::units::subject::SubjectKind;
@@ -43,30 +45,33 @@ pub(super) fn rule(for_each: SubjectKind, limit: i64) -> Rule {
         severity,
         text: format!("{percent}%").into(),
     };
-    Rule {
-        name: RuleName::from("rule"),
-        watch: Watch::Spend,
+    let limit = PeriodLimit {
         for_each,
-        matcher: Matcher::default(),
         period: Period::Month,
-        zone: Zone::utc(),
         limit: Limit::Fixed(Usd::from_dollars(limit).pico()),
-        min_usd: Usd::ZERO,
-        windows: Windows::default(),
-        inactive: Vec::new(),
-        uses_default_notifiers: false,
-        events: Vec::new(),
+    };
+    Rule {
         thresholds: vec![
             threshold(80, Severity::Warning),
             threshold(100, Severity::Critical),
         ],
-        for_duration: SignedDuration::ZERO,
-        keep_firing_for: SignedDuration::ZERO,
-        clear_below: Percent::HUNDRED,
-        repeat_interval: None,
-        notify: vec![NotifierName::from("chat")],
-        labels: BTreeMap::new(),
+        notify: vec!["chat".into()],
+        ..Rule::new("rule", Condition::Spend(limit))
     }
+}
+
+/// Returns the limit of a rule on spend.
+pub(super) fn limit_of(rule: &mut Rule) -> &mut PeriodLimit {
+    match &mut rule.condition {
+        Condition::Spend(limit) => limit,
+        other => panic!("{other:?} is not on spend"),
+    }
+}
+
+/// Returns a rule on spend with another period.
+pub(super) fn each(period: Period, mut rule: Rule) -> Rule {
+    limit_of(&mut rule).period = period;
+    rule
 }
 
 pub(super) fn notices(decision: &Decision) -> Vec<String> {

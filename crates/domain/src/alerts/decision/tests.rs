@@ -5,13 +5,14 @@ use proptest::prelude::*;
 
 use crate::alerts::alert::State;
 use crate::alerts::decision::Decision;
-use crate::alerts::decision::fixture::{Fixture, MODELS, at, notices, rule};
+use crate::alerts::decision::fixture::{Fixture, MODELS, at, each, limit_of, notices, rule};
 use crate::alerts::measure::Measurement;
 use crate::alerts::notification::Reason;
 use crate::alerts::policy::NotifierPolicy;
 use crate::alerts::silence::{Acknowledgement, LabelMatcher, Silence};
 use crate::rules::budget::{Budget, BudgetEntry};
-use crate::rules::rule::{Limit, Quantity, Rule, Severity};
+use crate::rules::rule::{Limit, Rule, Severity};
+use crate::rules::watch::Quantity;
 use crate::units::ids::NotifierName;
 use crate::units::matcher::Glob;
 use crate::units::money::{Percent, Usd};
@@ -44,7 +45,7 @@ const MORNING: &str = "2026-11-24T05:00:00Z";
 const NOTHING: [&str; 0] = [];
 
 fn limited(fixture: &mut Fixture, dollars: i64) {
-    fixture.policy.rules[0].limit = Limit::Fixed(Usd::from_dollars(dollars).pico());
+    limit_of(&mut fixture.policy.rules[0]).limit = Limit::Fixed(Usd::from_dollars(dollars).pico());
 }
 
 fn for_an_hour(rule: Rule) -> Rule {
@@ -340,13 +341,9 @@ fn a_budget_may_change_with_the_month() {
         };
         assert!(budget.add(&Glob::new("A").unwrap(), share));
     }
-    let mut fixture = Fixture::new(
-        vec![Rule {
-            limit: Limit::Budget(Arc::new(budget)),
-            ..rule(SubjectKind::Workspace, 0)
-        }],
-        "2026-11-30T23:50:00Z",
-    );
+    let mut on_budget = rule(SubjectKind::Workspace, 0);
+    limit_of(&mut on_budget).limit = Limit::Budget(Arc::new(budget));
+    let mut fixture = Fixture::new(vec![on_budget], "2026-11-30T23:50:00Z");
     fixture.spend_now(70);
     assert_eq!(notices(&fixture.decide_after(5)), NOTHING);
     let november = fixture.now.at;
@@ -580,10 +577,7 @@ fn a_longer_wait_does_not_affect_firing_alerts() {
 #[test]
 fn a_model_without_usage_after_a_restart_resolves() {
     for period in [Period::Month, Period::Rolling(24)] {
-        let rule = Rule {
-            period,
-            ..rule(SubjectKind::Model, 100)
-        };
+        let rule = each(period, rule(SubjectKind::Model, 100));
         let mut fixture = Fixture::new(vec![rule], NOON);
         fixture.spend("a", MODELS[0], at(NOON), 12_000);
         fixture.spend("a", MODELS[1], at(NOON), 500);
@@ -650,8 +644,7 @@ fn any_rules() -> impl Strategy<Value = Vec<Rule>> {
             .map(|(place, (for_each, limit, clear_below, period))| Rule {
                 name: format!("rule-{place}").as_str().into(),
                 clear_below: Percent::from_whole(clear_below),
-                period,
-                ..rule(for_each, limit)
+                ..each(period, rule(for_each, limit))
             })
             .collect()
     })
@@ -732,8 +725,7 @@ proptest! {
             for_duration: SignedDuration::from_mins(hold),
             keep_firing_for: SignedDuration::from_mins(keep),
             // A day would end during the test.
-            period: Period::Month,
-            ..rule
+            ..each(Period::Month, rule)
         });
         let mut fixture = Fixture::new(rules.collect(), MORNING);
         let mut spent = [[0; 2]; 3];

@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 
-use jiff::Timestamp;
-
 use crate::alerts::measure::Measurement;
 use crate::figures::figure::Figure;
 use crate::figures::period_sums::PeriodKey;
-use crate::rules::rule::{Quantity, Rule};
-use crate::units::period::{self, Period, Zone};
+use crate::rules::rule::Windows;
+use crate::rules::watch::Quantity;
+use crate::units::money::Usd;
+use crate::units::period::{Period, Zone};
+use crate::units::span::Span;
 
 pub(super) fn frame_key(hours: u32) -> PeriodKey {
     PeriodKey {
@@ -18,14 +19,16 @@ pub(super) fn frame_key(hours: u32) -> PeriodKey {
     }
 }
 
-/// Derives burn rates from the spend of both windows. The lower one counts, because a threshold must be crossed in both.
+/// Derives burn rates from the spend of both windows, for a period such as the current month. The lower one counts, because a
+/// threshold must be crossed in both.
 pub(super) fn burn_rates(
-    rule: &Rule,
     long: Vec<Measurement>,
     short: &[Measurement],
-    now: Timestamp,
+    windows: Windows,
+    min_usd: Usd,
+    period: Span,
 ) -> Vec<Measurement> {
-    let hours = period_hours(rule, now);
+    let hours = Quantity::from(period.duration().as_hours());
     let short: HashMap<_, _> = short
         .iter()
         .map(|measurement| (&measurement.subject, measurement.figure))
@@ -37,9 +40,7 @@ pub(super) fn burn_rates(
             .get(&measurement.subject)
             .copied()
             .unwrap_or(Figure::Known(0));
-        let is_below_minimum = spent
-            .value()
-            .is_none_or(|value| value < rule.min_usd.pico());
+        let is_below_minimum = spent.value().is_none_or(|value| value < min_usd.pico());
         let scaled = |figure: Figure, window: u32| {
             figure.map(|value| {
                 let whole = value.saturating_mul(hours);
@@ -50,21 +51,12 @@ pub(super) fn burn_rates(
                 }
             })
         };
-        measurement.figure = lower(
-            scaled(spent, rule.windows.long),
-            scaled(recent, rule.windows.short),
-        );
+        measurement.figure = lower(scaled(spent, windows.long), scaled(recent, windows.short));
         // Only spend is corrected; a burn rate always ends as cleared.
         measurement.is_corrected_down = false;
         measurement
     };
     long.into_iter().map(burn_rate).collect()
-}
-
-/// Returns the number of hours in the period that contains `now`, such as 672 to 745 for a month.
-fn period_hours(rule: &Rule, now: Timestamp) -> Quantity {
-    let span = period::containing(rule.period, &rule.zone.rules, now).span;
-    Quantity::from(span.duration().as_hours())
 }
 
 fn lower(one: Figure, other: Figure) -> Figure {

@@ -7,7 +7,8 @@ use crate::figures::counting::{is_part_counted, is_team_counted};
 use crate::figures::figure::Figure;
 use crate::figures::snapshot::{EvalContext, PartInfo};
 use crate::figures::totals::PartState;
-use crate::rules::rule::{Limit, Quantity, Rule};
+use crate::rules::rule::Rule;
+use crate::rules::watch::Quantity;
 use crate::units::span::Span;
 use crate::units::subject::{Subject, SubjectKind};
 use crate::usage::bucket::Part;
@@ -16,6 +17,8 @@ use crate::usage::bucket::Part;
 pub(super) fn measure(
     index: usize,
     rule: &Rule,
+    for_each: SubjectKind,
+    limit: Quantity,
     eval_context: &EvalContext<'_>,
 ) -> Vec<Measurement> {
     let (snapshot, now) = (&eval_context.snapshot, eval_context.now);
@@ -27,10 +30,7 @@ pub(super) fn measure(
         rule: index,
         subject,
         figure: Figure::Known(age_of(state)),
-        limit: match &rule.limit {
-            Limit::Fixed(limit) => Some(*limit),
-            Limit::Budget(_) | Limit::Workspace | Limit::Organization => None,
-        },
+        limit: Some(limit),
         label: None,
         event: None,
         span: Span {
@@ -54,7 +54,7 @@ pub(super) fn measure(
         .enumerate()
         .map(|(place, state)| (state, eval_context.parts.get(place)))
         .filter(|(state, member)| is_measured(state, *member));
-    match rule.for_each {
+    match for_each {
         SubjectKind::Organization => {
             let oldest = parts.max_by_key(|(state, _)| age_of(state));
             let subject = Subject::new(SubjectKind::Organization, snapshot.organization.shared());

@@ -1,10 +1,12 @@
 //! Lifecycle events of keys, users, workspaces and limits. Only events that hold, or that have an open alert, are measured.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::alerts::alert::Slot;
 use crate::alerts::measure::Measurement;
-use crate::figures::counting::{covers_organization, is_part_counted, is_team_counted};
+use crate::figures::counting::{is_part_counted, is_team_counted};
 use crate::figures::figure::Figure;
 use crate::figures::snapshot::{EvalContext, OrganizationSnapshot};
 use crate::org::directory::Presence;
@@ -33,14 +35,12 @@ enum EventStatus {
 pub(super) fn measure(
     index: usize,
     rule: &Rule,
+    events: &[EventRule],
     eval_context: &EvalContext<'_>,
     open_slots: &[&Slot],
     began: Timestamp,
 ) -> Vec<Measurement> {
     let snapshot = &eval_context.snapshot;
-    if !covers_organization(rule, snapshot) {
-        return Vec::new();
-    }
     let context = EventContext {
         snapshot,
         now: eval_context.now,
@@ -71,14 +71,14 @@ pub(super) fn measure(
         }
     };
     let mut measurements = Vec::new();
-    for event_rule in &rule.events {
-        let holding = context.holding(event_rule);
-        measurements.extend(
-            holding
-                .into_iter()
-                .filter(|(subject, _)| covers_subject(rule, subject, snapshot))
-                .map(|(subject, span)| measurement(event_rule, subject, EventStatus::Holds(span))),
-        );
+    for event_rule in events {
+        for subject in candidates(event_rule.event, snapshot) {
+            let status = context.status(event_rule, &subject);
+            let holds = matches!(status, EventStatus::Holds(_));
+            if holds && covers_subject(rule, &subject, snapshot) {
+                measurements.push(measurement(event_rule, subject, status));
+            }
+        }
     }
     for slot in open_slots {
         let Some(event_rule) = slot.event.and_then(|event| rule.event(event)) else {
@@ -95,18 +95,15 @@ pub(super) fn measure(
 }
 
 /// Returns whether all lists that the events of a rule are derived from were read once.
-pub(super) fn is_ready(rule: &Rule, snapshot: &OrganizationSnapshot<'_>) -> bool {
+pub(super) fn is_ready(events: &[EventRule], snapshot: &OrganizationSnapshot<'_>) -> bool {
     let is_listed = |event_rule: &EventRule| {
-        let RequiredLists {
-            keys,
-            users: people,
-        } = event_rule.event.required_lists();
-        let uses_directory = !keys && !people;
+        let RequiredLists { keys, users } = event_rule.event.required_lists();
+        let uses_directory = !keys && !users;
         (!keys || snapshot.inventory.keys.is_some())
-            && (!people || snapshot.inventory.users.is_some())
+            && (!users || snapshot.inventory.users.is_some())
             && (!uses_directory || snapshot.directory.listed_at.is_some())
     };
-    rule.events.iter().all(is_listed)
+    events.iter().all(is_listed)
 }
 
 /// Returns whether a lifecycle rule covers a subject. Unknown properties do not exclude it.
@@ -241,6 +238,35 @@ fn is_of_removed_user(key: &InventoryKey, snapshot: &OrganizationSnapshot<'_>) -
 /// Upper bound of the difference between the server's clock and ours.
 const MAX_CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(1);
 
+/// Returns every subject that may have an event, whether or not a rule covers it.
+fn candidates(event: Event, snapshot: &OrganizationSnapshot<'_>) -> Vec<Subject> {
+    let (directory, inventory) = (snapshot.directory, snapshot.inventory);
+    let workspace = |id: &WorkspaceId| Subject::new(SubjectKind::Workspace, id.shared());
+    match event {
+        Event::WorkspaceCreated => directory.workspaces.keys().map(workspace).collect(),
+        Event::KeyCreated | Event::KeyIdle | Event::KeyOfRemovedUser | Event::KeyExpiring => {
+            let keys = inventory.keys.iter().flat_map(BTreeMap::keys);
+            keys.map(|id: &ApiKeyId| Subject::new(SubjectKind::ApiKey, id.shared()))
+                .collect()
+        }
+        Event::UserIdle => {
+            let users = inventory.users.iter().flat_map(BTreeMap::keys);
+            users
+                .map(|id: &ActorId| Subject::new(SubjectKind::User, id.shared()))
+                .collect()
+        }
+        Event::LimitRemoved => {
+            let organization = || {
+                let name = snapshot.organization.shared();
+                Subject::new(SubjectKind::Organization, name)
+            };
+            let ids = directory.limits_removed.keys();
+            ids.map(|id| id.as_ref().map_or_else(organization, workspace))
+                .collect()
+        }
+    }
+}
+
 struct EventContext<'a> {
     snapshot: &'a OrganizationSnapshot<'a>,
     now: Timestamp,
@@ -248,55 +274,6 @@ struct EventContext<'a> {
 }
 
 impl EventContext<'_> {
-    /// Returns every subject for which an event holds, whether or not the rule covers it.
-    fn holding(&self, event_rule: &EventRule) -> Vec<(Subject, Span)> {
-        let (directory, inventory) = (self.snapshot.directory, self.snapshot.inventory);
-        let span_of = |status| match status {
-            EventStatus::Holds(span) => Some(span),
-            EventStatus::Ended | EventStatus::Absent | EventStatus::Unknown => None,
-        };
-        let keys = inventory.keys.iter().flatten();
-        let people = inventory.users.iter().flatten();
-        match event_rule.event {
-            Event::WorkspaceCreated => directory
-                .workspaces
-                .keys()
-                .filter_map(|id| {
-                    let span = span_of(self.new_workspace(event_rule, id.as_str()))?;
-                    Some((Subject::new(SubjectKind::Workspace, id.shared()), span))
-                })
-                .collect(),
-            Event::KeyCreated | Event::KeyIdle | Event::KeyOfRemovedUser | Event::KeyExpiring => {
-                keys.filter_map(|(id, key): (&ApiKeyId, _)| {
-                    let span = span_of(self.key(event_rule, key))?;
-                    Some((Subject::new(SubjectKind::ApiKey, id.shared()), span))
-                })
-                .collect()
-            }
-            Event::UserIdle => people
-                .filter_map(|(id, person): (&ActorId, _)| {
-                    let span = span_of(self.user(event_rule, person))?;
-                    Some((Subject::new(SubjectKind::User, id.shared()), span))
-                })
-                .collect(),
-            Event::LimitRemoved => directory
-                .limits_removed
-                .keys()
-                .filter_map(|id| {
-                    let subject = match id {
-                        Some(id) => Subject::new(SubjectKind::Workspace, id.shared()),
-                        None => {
-                            let name = self.snapshot.organization.shared();
-                            Subject::new(SubjectKind::Organization, name)
-                        }
-                    };
-                    let span = span_of(self.removed_limit(event_rule, &subject))?;
-                    Some((subject, span))
-                })
-                .collect(),
-        }
-    }
-
     fn status(&self, event_rule: &EventRule, subject: &Subject) -> EventStatus {
         let (id, inventory) = (&*subject.id, self.snapshot.inventory);
         match event_rule.event {
