@@ -14,7 +14,7 @@ use crate::samples::{
     api_key_fact, at, contributor, fact, fact_named, gap_fact, usd, user_fact, with_envelope,
     workspace_facts,
 };
-use crate::wording::{advice, contributors, headline, message};
+use crate::wording::{contributors, headline, message, watches};
 use spendwatch_domain::alerts::alert::EndedBy;
 use spendwatch_domain::alerts::notification::{
     Contributor, Fact, NamedKey, Reason, Reconciled, Thread,
@@ -617,7 +617,7 @@ fn all_texts_name_the_same_top_contributor() {
         ];
         let fact = fact_with_contributors([vec![top], others.to_vec()].concat(), "10000");
         let (advice, posted, line) = with_envelope(&[fact.clone(), fact], |envelope| {
-            let advice = advice::advise(&envelope.facts[0], envelope.links);
+            let advice = watches::advise(&envelope.facts[0], envelope.links);
             let message = message::render(&envelope, 20);
             let message::MessageBody::Many(roundup) = message.body else {
                 unreachable!("two alerts")

@@ -13,7 +13,7 @@ use spendwatch_domain::alerts::silence::{Acknowledgement, Silence, SilenceState}
 use spendwatch_domain::rules::rule::Severity;
 use spendwatch_domain::rules::watch::{Quantity, Watch};
 use spendwatch_domain::units::ids::{NotifierName, OrganizationName};
-use spendwatch_notify::wording::{formatting, headline, resolution};
+use spendwatch_notify::wording::{events, formatting, headline, resolution};
 use spendwatch_store::alerts::{AlertChange, AlertPhase};
 use spendwatch_store::overview::{DisplayedAlert, Overview, WorstAlerts};
 
@@ -237,7 +237,7 @@ impl PageAlert {
             severity: alert.threshold().severity.as_str(),
             state: state_name(AlertPhase::from_alert(alert)),
             is_silenced: alert.is_silenced,
-            subject: formatting::capitalize(&formatting::topic(&fact)),
+            subject: formatting::capitalize(&events::topic(&fact)),
             rule: formatting::clean(alert.identity.slot.rule.as_str()),
             organization: formatting::clean(alert.identity.organization.as_str()),
             period: formatting::period(&fact),
@@ -426,7 +426,7 @@ impl DisplayTime {
 fn amount(watch: Watch, quantity: Quantity) -> Option<Amount> {
     Some(Amount {
         exact: quantity_text(watch, quantity)?,
-        text: formatting::quantity(watch, quantity),
+        text: formatting::quantity(watch.unit(), quantity),
     })
 }
 

@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use crate::envelope::{Envelope, Links};
 use crate::json::figures::figures;
-use crate::wording::advice::advise;
-use crate::wording::{contributors, details, formatting, headline};
+use crate::wording::advice::Advice;
+use crate::wording::details::{self, MessageField};
+use crate::wording::watches::advise;
+use crate::wording::{contributors, headline};
 use spendwatch_domain::alerts::notification::{Fact, Reason};
-use spendwatch_domain::rules::watch::Watch;
+use spendwatch_domain::alerts::resend;
 use spendwatch_domain::units::subject::SubjectKind;
 
 const MAX_LABEL_CHARS: usize = 1024;
@@ -105,80 +107,34 @@ fn alert(fact: &Fact, labels: &Texts, annotations: &Texts, page: &str) -> Value 
 
 /// The rule's labels never replace ours. Empty labels are omitted, as in Alertmanager.
 fn labels(fact: &Fact) -> Texts {
-    let slot = &fact.identity.slot;
-    let mut labels = fact.labels.clone();
-    let mut set = |name: &str, value: &str| {
-        let value: String = value.chars().take(MAX_LABEL_CHARS).collect();
-        labels.insert(name.to_owned(), value);
+    let id = &*fact.identity.slot.subject.id;
+    let name = &*fact.subject_name;
+    let subject: &[(&str, &str)] = match fact.identity.slot.subject.kind {
+        SubjectKind::Organization => &[],
+        SubjectKind::Workspace => &[("workspace_id", id), ("workspace", name)],
+        SubjectKind::Model => &[("model", id)],
+        SubjectKind::ApiKey => &[("api_key_id", id), ("api_key", name)],
+        SubjectKind::User => &[("user_id", id), ("user", name)],
+        SubjectKind::Team => &[("team", id)],
     };
-    set("alertname", slot.rule.as_str());
-    set("organization", fact.identity.organization.as_str());
-    set("subject_kind", slot.subject.kind.as_str());
-    set("subject_id", &slot.subject.id);
-    match slot.subject.kind {
-        SubjectKind::Organization => {}
-        SubjectKind::Workspace => {
-            set("workspace_id", &slot.subject.id);
-            set("workspace", &fact.subject_name);
-        }
-        SubjectKind::Model => set("model", &slot.subject.id),
-        SubjectKind::ApiKey => {
-            set("api_key_id", &slot.subject.id);
-            set("api_key", &fact.subject_name);
-        }
-        SubjectKind::User => {
-            set("user_id", &slot.subject.id);
-            set("user", &fact.subject_name);
-        }
-        SubjectKind::Team => set("team", &slot.subject.id),
-    }
-    match (fact.watch, &slot.period) {
-        (Watch::DataAge | Watch::Lifecycle, _) => {}
-        (
-            Watch::Spend
-            | Watch::BurnRate
-            | Watch::Tokens
-            | Watch::Requests
-            | Watch::ReconciliationUsd
-            | Watch::ReconciliationPercent,
-            Some(label),
-        ) => {
-            set("period", label);
-        }
-        (
-            Watch::Spend
-            | Watch::BurnRate
-            | Watch::Tokens
-            | Watch::Requests
-            | Watch::ReconciliationUsd
-            | Watch::ReconciliationPercent,
-            None,
-        ) => {
-            set("period", &formatting::rolling_label(fact));
-        }
-    }
-    if let Some(event) = slot.event {
-        set("event", event.as_str());
-    }
-    set("severity", fact.threshold.severity.as_str());
+    let mut labels = resend::labels(fact);
+    let subject = subject.iter().copied();
+    labels.extend(subject.map(|(label, text)| (label.to_owned(), text.to_owned())));
     labels.retain(|_, value| !value.is_empty());
+    for (label, value) in &mut labels {
+        if fact.labels.get(label) != Some(value) {
+            *value = value.chars().take(MAX_LABEL_CHARS).collect();
+        }
+    }
     labels
 }
 
 /// Returns the texts for people: summary, description and advice.
 pub fn annotations(fact: &Fact, links: &Links) -> Texts {
-    let mut description: Vec<String> = details::fields(fact)
-        .iter()
-        .map(|figure| format!("{}: {}", figure.name, figure.value))
-        .collect();
+    let fields = details::fields(fact);
+    let mut description: Vec<String> = fields.iter().map(MessageField::line).collect();
     description.extend(contributors::lines(fact));
-    let advice: Vec<String> = advise(fact, links)
-        .into_iter()
-        .map(|advice| match advice.link {
-            Some(link) => format!("{}: {link}", advice.text),
-            None => advice.text,
-        })
-        .collect();
+    let advice: Vec<String> = advise(fact, links).iter().map(Advice::line).collect();
     let summary = format!("{}: {}", headline::title(fact), headline::summary(fact));
     let texts = [
         ("summary", summary),

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::wording::watches;
 use spendwatch_domain::alerts::alert::EndedBy;
 use spendwatch_domain::alerts::notification::{Contributor, Fact};
-use spendwatch_domain::rules::watch::{Quantity, Watch};
+use spendwatch_domain::rules::watch::{Unit, Watch};
 use spendwatch_domain::units::ids::ModelName;
-use spendwatch_domain::units::money::{Usd, overage_percent, percent_digits};
+use spendwatch_domain::units::money::overage_percent;
 
 /// Returns the figures of an alert.
 pub fn figures(fact: &Fact) -> Value {
@@ -21,10 +22,11 @@ pub fn figures(fact: &Fact) -> Value {
             figures.insert("made_by".to_owned(), fact.creator.clone().into());
         }
         None => {
-            let names = names(fact.watch);
-            let limit = decimal_or_null(fact.watch, limit);
-            figures.insert(names.value.to_owned(), decimal(fact.watch, fact.value));
-            figures.insert(names.limit.to_owned(), limit);
+            let unit = fact.watch.unit();
+            let limit = limit.map(|limit| unit.decimal(limit));
+            let key = watches::wording(fact.watch).key.to_owned();
+            figures.insert(key, unit.decimal(fact.value).into());
+            figures.insert(keys(unit).limit.to_owned(), limit.into());
         }
     }
     let rest = json!({
@@ -67,75 +69,38 @@ pub fn figures(fact: &Fact) -> Value {
     Value::Object(figures)
 }
 
-/// JSON names of a watch's figures.
-struct FieldNames {
-    value: &'static str,
+/// Keys of a unit's figures.
+struct Keys {
     limit: &'static str,
     before: &'static str,
     growth: &'static str,
 }
 
-fn names(watch: Watch) -> FieldNames {
-    let name = |value, limit, before, growth| FieldNames {
-        value,
+fn keys(unit: Unit) -> Keys {
+    let (limit, before, growth) = match unit {
+        Unit::Usd => ("limit_usd", "before_usd", "growth_usd"),
+        Unit::Tokens => ("limit_tokens", "before_tokens", "growth_tokens"),
+        Unit::Requests => ("limit_requests", "before_requests", "growth_requests"),
+        Unit::Seconds => ("limit_seconds", "before_seconds", "growth_seconds"),
+        Unit::Percent => ("limit_percent", "before_percent", "growth_percent_points"),
+        Unit::Severity => ("limit", "before", "growth"),
+    };
+    Keys {
         limit,
         before,
         growth,
-    };
-    match watch {
-        Watch::Spend => name("spend_usd", "limit_usd", "before_usd", "growth_usd"),
-        Watch::BurnRate => name("pace_usd", "limit_usd", "before_usd", "growth_usd"),
-        Watch::Tokens => name("tokens", "limit_tokens", "before_tokens", "growth_tokens"),
-        Watch::Requests => name(
-            "requests",
-            "limit_requests",
-            "before_requests",
-            "growth_requests",
-        ),
-        Watch::ReconciliationUsd => name("gap_usd", "limit_usd", "before_usd", "growth_usd"),
-        Watch::ReconciliationPercent => name(
-            "gap_percent",
-            "limit_percent",
-            "before_percent",
-            "growth_percent_points",
-        ),
-        Watch::DataAge => name(
-            "age_seconds",
-            "limit_seconds",
-            "before_seconds",
-            "growth_seconds",
-        ),
-        Watch::Lifecycle => name("value", "limit", "before", "growth"),
     }
-}
-
-fn decimal(watch: Watch, quantity: Quantity) -> Value {
-    Value::String(match watch {
-        Watch::Spend | Watch::BurnRate | Watch::ReconciliationUsd => {
-            Usd::from_pico(quantity).to_string()
-        }
-        Watch::ReconciliationPercent => percent_digits(quantity),
-        Watch::Tokens | Watch::Requests | Watch::DataAge | Watch::Lifecycle => quantity.to_string(),
-    })
-}
-
-fn decimal_or_null(watch: Watch, quantity: Option<Quantity>) -> Value {
-    quantity.map_or(Value::Null, |quantity| decimal(watch, quantity))
 }
 
 fn contributor(watch: Watch, part: &Contributor) -> Value {
     // A burn rate is derived from spend, and its contributors are sums of spend.
-    let watch = match watch {
-        Watch::BurnRate => Watch::Spend,
+    let watch = if watch == Watch::BurnRate {
         Watch::Spend
-        | Watch::Tokens
-        | Watch::Requests
-        | Watch::DataAge
-        | Watch::ReconciliationUsd
-        | Watch::ReconciliationPercent
-        | Watch::Lifecycle => watch,
+    } else {
+        watch
     };
-    let names = names(watch);
+    let (unit, value) = (watch.unit(), watches::wording(watch).key);
+    let keys = keys(unit);
     let growth = part.before.map(|before| part.value - before);
     let percent = part
         .before
@@ -145,9 +110,9 @@ fn contributor(watch: Watch, part: &Contributor) -> Value {
         "workspace": part.workspace,
         // Empty for all models, as in metrics.
         "model": part.model.as_ref().map_or("", ModelName::as_str),
-        names.value: decimal(watch, part.value),
-        names.before: decimal_or_null(watch, part.before),
-        names.growth: decimal_or_null(watch, growth),
+        value: unit.decimal(part.value),
+        keys.before: part.before.map(|before| unit.decimal(before)),
+        keys.growth: growth.map(|growth| unit.decimal(growth)),
         "growth_percent": percent,
     });
     if let Some(key) = &part.api_key {

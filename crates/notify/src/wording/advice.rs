@@ -1,10 +1,8 @@
 //! Next steps for an alert: each names the workspace, key or model concerned and links to the page for it.
 
 use crate::envelope::Links;
-use crate::wording::formatting;
-use spendwatch_domain::alerts::notification::{Contributor, Fact, Reason};
-use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::watch::Watch;
+use crate::wording::{events, formatting};
+use spendwatch_domain::alerts::notification::{Contributor, Fact};
 use spendwatch_domain::units::ids::UNATTRIBUTED;
 use spendwatch_domain::units::subject::SubjectKind;
 
@@ -15,117 +13,82 @@ pub struct Advice {
     pub link: Option<String>,
 }
 
-/// Returns the next steps for an alert, none if it is resolved.
-pub fn advise(fact: &Fact, links: &Links) -> Vec<Advice> {
-    if fact.reason == Reason::Resolved {
-        return Vec::new();
+impl Advice {
+    /// Returns the text and the link on one line.
+    pub fn line(&self) -> String {
+        match &self.link {
+            Some(link) => format!("{}: {link}", self.text),
+            None => self.text.clone(),
+        }
     }
-    match fact.watch {
-        Watch::DataAge => vec![about_stale_data(links)],
-        Watch::ReconciliationUsd | Watch::ReconciliationPercent => about_gaps(fact, links),
-        Watch::Lifecycle => fact
-            .event()
-            .map(|(event, _)| about_event(fact, event, links))
-            .into_iter()
-            .collect(),
-        Watch::Spend | Watch::BurnRate | Watch::Tokens | Watch::Requests => {
-            let mut advice = vec![about_causes(fact, links), about_limits(fact, links)];
-            advice.extend(about_models(fact));
-            advice
+
+    fn plain(text: impl Into<String>) -> Advice {
+        Advice {
+            text: text.into(),
+            link: None,
+        }
+    }
+
+    /// Links to a page of the Console's settings.
+    fn with_settings(text: impl Into<String>, links: &Links, page: &str) -> Advice {
+        Advice {
+            text: text.into(),
+            link: Some(format!("{}/settings/{page}", links.console)),
         }
     }
 }
 
-fn about_event(fact: &Fact, event: Event, links: &Links) -> Advice {
-    let subject = formatting::subject(fact);
-    let (text, page) = match event {
-        Event::WorkspaceCreated => (
-            format!("Check whether {subject} is expected, and set a spend limit for it"),
-            "workspaces",
-        ),
-        Event::KeyCreated => (
-            format!("Check whether {subject} is expected; if not, revoke it"),
-            "keys",
-        ),
-        Event::KeyIdle => (
-            format!("Ask the creator of {subject} whether it is still needed; if not, revoke it"),
-            "keys",
-        ),
-        Event::KeyOfRemovedUser => (
-            format!(
-                "Find out what uses {subject}, replace it with a key of a current user, then revoke it"
-            ),
-            "keys",
-        ),
-        Event::KeyExpiring => (
-            format!("Create a new key and replace {subject} before it expires"),
-            "keys",
-        ),
-        Event::UserIdle => (
-            format!("Ask whether {subject} still needs access; if not, remove the user"),
-            "members",
-        ),
-        Event::LimitRemoved => match fact.identity.slot.subject.kind {
-            SubjectKind::Organization => (
-                "Find out who removed the organization's limit, and set a new one".to_owned(),
-                "limits",
-            ),
-            SubjectKind::Workspace
-            | SubjectKind::Model
-            | SubjectKind::ApiKey
-            | SubjectKind::User
-            | SubjectKind::Team => (
-                format!("Find out who removed the limit of {subject}, and set a new one"),
-                "workspaces",
-            ),
-        },
-    };
-    Advice {
-        text,
-        link: Some(format!("{}/settings/{page}", links.console)),
-    }
+/// Returns the next step for an event.
+pub fn about_event(fact: &Fact, links: &Links) -> Vec<Advice> {
+    let advice = fact.event().map(|(event, _)| {
+        let next_step = events::wording(event).next_step;
+        let (text, page) = next_step(fact, &formatting::subject(fact));
+        Advice::with_settings(text, links, page)
+    });
+    advice.into_iter().collect()
 }
 
-fn about_stale_data(links: &Links) -> Advice {
-    Advice {
-        text: "Check the admin key and the network; alerts are paused until data arrives"
-            .to_owned(),
-        link: links
-            .external_url
-            .as_ref()
-            .map(|base| format!("{base}/-/ready")),
-    }
+/// Returns the next step for data that is too old.
+pub fn about_stale_data(_: &Fact, links: &Links) -> Vec<Advice> {
+    let text = "Check the admin key and the network; alerts are paused until data arrives";
+    let base = links.external_url.as_ref();
+    vec![Advice {
+        link: base.map(|base| format!("{base}/-/ready")),
+        ..Advice::plain(text)
+    }]
 }
 
-/// The most likely cause of a gap comes first. Without both amounts, every cause is possible.
-fn about_gaps(fact: &Fact, links: &Links) -> Vec<Advice> {
+/// Returns the next steps for spend, tokens and requests.
+pub fn about_usage(fact: &Fact, links: &Links) -> Vec<Advice> {
+    let mut advice = vec![about_causes(fact, links), about_limits(fact, links)];
+    advice.extend(about_models(fact));
+    advice
+}
+
+/// Returns the next steps for a gap, its most likely cause first. Without both amounts, every cause is possible.
+pub fn about_gaps(fact: &Fact, links: &Links) -> Vec<Advice> {
     let sides = fact.reconciled.as_ref();
     let is_less_billed = sides.is_none_or(|sides| sides.billed < sides.estimated);
     let is_more_billed = sides.is_none_or(|sides| sides.billed > sides.estimated);
-    let plain = |text: String| Advice { text, link: None };
     let mut advice = Vec::new();
     if let Some(sides) = sides.filter(|sides| !sides.unpriced.is_empty()) {
-        let models: Vec<String> = sides
-            .unpriced
-            .iter()
+        let models = sides.unpriced.iter();
+        let models: Vec<String> = models
             .map(|model| formatting::clean(model.as_str()))
             .collect();
-        advice.push(plain(format!(
+        advice.push(Advice::plain(format!(
             "Add the list prices of {} to the file in `[prices] file`; without a price their tokens are estimated at $0",
             models.join(", ")
         )));
     } else if is_more_billed {
-        advice.push(plain("Check for usage that is not billed by tokens, such as web search and code execution, and for list prices that rose; the file in `[prices] file` replaces the built-in prices".to_owned()));
+        advice.push(Advice::plain("Check for usage that is not billed by tokens, such as web search and code execution, and for list prices that rose; the file in `[prices] file` replaces the built-in prices"));
     }
     if is_less_billed {
-        advice.push(plain(
-            "Add your discount as `discount_percent` to the file in `[prices] file`".to_owned(),
+        advice.push(Advice::plain(
+            "Add your discount as `discount_percent` to the file in `[prices] file`",
         ));
-        advice.push(Advice {
-            text: "Check for Priority Tier: committed spend is not part of the bill by tokens"
-                .to_owned(),
-            link: Some(format!("{}/settings/billing", links.console)),
-        });
+        let text = "Check for Priority Tier: committed spend is not part of the bill by tokens";
+        advice.push(Advice::with_settings(text, links, "billing"));
     }
     advice
 }
@@ -140,39 +103,33 @@ fn about_causes(fact: &Fact, links: &Links) -> Advice {
         ("is the top contributor", "the top contributor")
     };
     let there = top.map_or(String::new(), |top| format!(": {} {is_cause}", place(top)));
-    let subject = formatting::subject(fact);
-    let text = match fact.identity.slot.subject.kind {
-        SubjectKind::ApiKey if &*fact.identity.slot.subject.id != UNATTRIBUTED => {
-            format!(
-                "Review the calls with {subject}{there}; revoke the key if it is out of control"
-            )
+    let of = formatting::subject(fact);
+    let text = match (known_kind(fact), top) {
+        (Some(SubjectKind::ApiKey), _) => {
+            format!("Review the calls with {of}{there}; revoke the key if it is out of control")
         }
-        SubjectKind::User if &*fact.identity.slot.subject.id != UNATTRIBUTED => format!(
-            "Review the calls of {subject}{there}; ask them, and revoke any keys that are out of control"
+        (Some(SubjectKind::User), _) => format!(
+            "Review the calls of {of}{there}; ask them, and revoke any keys that are out of control"
         ),
-        SubjectKind::Organization
-        | SubjectKind::Workspace
-        | SubjectKind::Model
-        | SubjectKind::ApiKey
-        | SubjectKind::User
-        | SubjectKind::Team => match top {
-            Some(top) if top.api_key.is_some() => format!(
-                "Review {}, {which}, and revoke that API key if it is out of control",
-                place(top)
-            ),
-            Some(top) => format!(
-                "Review the API keys behind {}, {which}, and revoke any that are out of control",
-                place(top)
-            ),
-            None => format!(
-                "Review the API keys used in {subject} and revoke any that are out of control"
-            ),
-        },
+        (_, Some(top)) if top.api_key.is_some() => format!(
+            "Review {}, {which}, and revoke that API key if it is out of control",
+            place(top)
+        ),
+        (_, Some(top)) => format!(
+            "Review the API keys behind {}, {which}, and revoke any that are out of control",
+            place(top)
+        ),
+        (_, None) => {
+            format!("Review the API keys used in {of} and revoke any that are out of control")
+        }
     };
-    Advice {
-        text,
-        link: Some(format!("{}/settings/keys", links.console)),
-    }
+    Advice::with_settings(text, links, "keys")
+}
+
+/// Returns the kind of the subject; `None` for unattributed usage.
+fn known_kind(fact: &Fact) -> Option<SubjectKind> {
+    let subject = &fact.identity.slot.subject;
+    (&*subject.id != UNATTRIBUTED).then_some(subject.kind)
 }
 
 /// `claude-opus-4-1, API key "ci" in workspace Search`.
@@ -183,15 +140,10 @@ fn place(contributor: &Contributor) -> String {
     };
     let key = contributor.api_key.as_ref();
     let key = key.map(|key| format!("API key \"{}\"", formatting::clean(&key.name)));
-    let person = contributor
-        .person
-        .as_ref()
-        .map(|person| formatting::clean(person));
-    let parts: Vec<String> = known_model(contributor)
-        .into_iter()
-        .chain(key)
-        .chain(person)
-        .collect();
+    let person = contributor.person.as_ref();
+    let person = person.map(|person| formatting::clean(person));
+    let parts = known_model(contributor).into_iter().chain(key);
+    let parts: Vec<String> = parts.chain(person).collect();
     if parts.is_empty() {
         workspace
     } else {
@@ -210,43 +162,26 @@ fn known_workspace(contributor: &Contributor) -> Option<String> {
 }
 
 fn about_limits(fact: &Fact, links: &Links) -> Advice {
-    let workspaces = format!("{}/settings/workspaces", links.console);
     let top = fact.top.first().and_then(known_workspace);
-    let (text, link) = match fact.identity.slot.subject.kind {
-        SubjectKind::Workspace if &*fact.identity.slot.subject.id != UNATTRIBUTED => (
-            format!(
-                "Raise or lower the limit of {} in the Console",
-                formatting::subject(fact)
-            ),
-            workspaces,
-        ),
-        SubjectKind::Organization => (
-            match top {
-                Some(name) => format!(
-                    "Raise or lower the organization's limit, or that of workspace {name}, in the Console"
-                ),
-                None => "Raise or lower the organization's limit in the Console".to_owned(),
-            },
-            format!("{}/settings/limits", links.console),
-        ),
-        SubjectKind::Workspace
-        | SubjectKind::Model
-        | SubjectKind::ApiKey
-        | SubjectKind::User
-        | SubjectKind::Team => (
-            match top {
-                Some(name) => {
-                    format!("Raise or lower the limit of workspace {name} in the Console")
-                }
-                None => "Raise or lower the limits of the workspaces in the Console".to_owned(),
-            },
-            workspaces,
-        ),
+    let is_organization = fact.identity.slot.subject.kind == SubjectKind::Organization;
+    let whose = match top {
+        _ if known_kind(fact) == Some(SubjectKind::Workspace) => {
+            format!("the limit of {}", formatting::subject(fact))
+        }
+        Some(name) if is_organization => {
+            format!("the organization's limit, or that of workspace {name},")
+        }
+        None if is_organization => "the organization's limit".to_owned(),
+        Some(name) => format!("the limit of workspace {name}"),
+        None => "the limits of the workspaces".to_owned(),
     };
-    Advice {
-        text,
-        link: Some(link),
-    }
+    let text = format!("Raise or lower {whose} in the Console");
+    let page = if is_organization {
+        "limits"
+    } else {
+        "workspaces"
+    };
+    Advice::with_settings(text, links, page)
 }
 
 /// The smallest models have no cheaper alternative, so only batching and caching remain.
@@ -262,5 +197,5 @@ fn about_models(fact: &Fact) -> Option<Advice> {
         ),
         None => format!("Use cheaper models for high-volume calls{place}, or batch and cache them"),
     };
-    Some(Advice { text, link: None })
+    Some(Advice::plain(text))
 }

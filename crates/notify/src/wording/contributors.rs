@@ -1,6 +1,6 @@
 //! What caused the spend of one alert.
 
-use crate::wording::formatting;
+use crate::wording::{formatting, watches};
 use spendwatch_domain::alerts::notification::{Contributor, Fact};
 use spendwatch_domain::rules::watch::{Quantity, Watch};
 use spendwatch_domain::units::money::overage_percent;
@@ -14,7 +14,7 @@ pub fn lines(fact: &Fact) -> Vec<String> {
 
 fn line(fact: &Fact, contributor: &Contributor) -> String {
     let name = name(fact, contributor);
-    let value = formatting::quantity(fact.watch, contributor.value);
+    let value = formatting::quantity(fact.watch.unit(), contributor.value);
     let share = share_of_all(fact, contributor.value);
     format!("{name}: {value}{share}, {}", growth(fact, contributor))
 }
@@ -23,16 +23,10 @@ fn line(fact: &Fact, contributor: &Contributor) -> String {
 fn everything_else(fact: &Fact) -> Option<String> {
     let named: Quantity = fact.top.iter().map(|contributor| contributor.value).sum();
     let rest = fact.value - named;
-    let has_rest = match fact.watch {
-        Watch::Spend | Watch::Tokens | Watch::Requests => !fact.top.is_empty() && rest != 0,
-        Watch::BurnRate
-        | Watch::DataAge
-        | Watch::ReconciliationUsd
-        | Watch::ReconciliationPercent
-        | Watch::Lifecycle => false,
-    };
+    let is_sum = watches::wording(fact.watch).is_usage;
+    let has_rest = is_sum && !fact.top.is_empty() && rest != 0;
     has_rest.then(|| {
-        let value = formatting::quantity(fact.watch, rest);
+        let value = formatting::quantity(fact.watch.unit(), rest);
         format!(
             "everything else: {}{value}{}",
             formatting::at_least(fact),
@@ -54,25 +48,21 @@ fn share_of_all(fact: &Fact, value: Quantity) -> String {
 /// Returns the names that identify a contributor, without the alert's own subject.
 pub fn name(fact: &Fact, contributor: &Contributor) -> String {
     let kind = fact.identity.slot.subject.kind;
+    let clean = |name: &String| formatting::clean(name);
     let model = contributor.model.as_ref();
     let model = model.filter(|_| kind != SubjectKind::Model);
     // A workspace that is the subject is only named if there is no model to name.
     let mut names = Vec::new();
     if kind != SubjectKind::Workspace || model.is_none() {
-        names.push(formatting::clean(&contributor.workspace));
+        names.push(clean(&contributor.workspace));
     }
     names.extend(model.map(|model| formatting::clean(model.as_str())));
     if kind != SubjectKind::ApiKey {
         let key = contributor.api_key.as_ref();
-        names.extend(key.map(|key| format!("API key \"{}\"", formatting::clean(&key.name))));
+        names.extend(key.map(|key| format!("API key \"{}\"", clean(&key.name))));
     }
     if kind != SubjectKind::User {
-        names.extend(
-            contributor
-                .person
-                .as_ref()
-                .map(|person| formatting::clean(person)),
-        );
+        names.extend(contributor.person.as_ref().map(clean));
     }
     names.join(", ")
 }
@@ -85,7 +75,7 @@ fn growth(fact: &Fact, contributor: &Contributor) -> String {
     if before == 0 && contributor.value > 0 {
         return format!("new, nothing {point}");
     }
-    let then = formatting::quantity(fact.watch, before);
+    let then = formatting::quantity(fact.watch.unit(), before);
     let percent = (before > 0).then(|| overage_percent(before, contributor.value));
     match percent.flatten() {
         Some(percent) => match percent.strip_prefix('-') {

@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::wording::formatting;
+use crate::wording::{events, formatting, watches};
 use spendwatch_domain::alerts::notification::{Fact, Reason, Reconciled};
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::watch::{Quantity, Watch};
+use spendwatch_domain::rules::watch::{Quantity, Unit};
 use spendwatch_domain::units::money::overage_percent;
 use spendwatch_domain::units::subject::SubjectKind;
 
@@ -16,40 +16,29 @@ pub struct MessageField {
     pub value: String,
 }
 
+impl MessageField {
+    /// Returns the name and the value on one line.
+    pub fn line(&self) -> String {
+        format!("{}: {}", self.name, self.value)
+    }
+}
+
 /// Returns the details of one alert, at most 10.
 pub fn fields(fact: &Fact) -> Vec<MessageField> {
     if let Some((event, moment)) = fact.event() {
         return event_fields(fact, event, moment);
     }
     let time = |at| formatting::time(at, &fact.zone_name);
-    let amount = |quantity| formatting::quantity(fact.watch, quantity);
-    let mut fields = vec![field(
-        value_name(fact.watch),
-        format!("{}{}", formatting::at_least(fact), amount(fact.value)),
-    )];
+    let wording = watches::wording(fact.watch);
+    let value = formatting::quantity(fact.watch.unit(), fact.value);
+    let at_least = formatting::at_least(fact);
+    let mut fields = vec![field(wording.field, format!("{at_least}{value}"))];
     if let Some(reconciled) = &fact.reconciled {
         fields.extend(reconciliation_fields(reconciled));
     }
     fields.push(field("Limit", limit(fact)));
-    if is_gap(fact.watch) {
-        // A percentage of a percentage means nothing to readers.
-    } else if let Some(over_limit) = over_limit(fact) {
-        let excess = fact
-            .limit
-            .map(|limit| fact.value - limit)
-            .unwrap_or_default();
-        fields.push(field(
-            "Over limit",
-            format!("{over_limit} ({})", amount(excess)),
-        ));
-    } else if let Some(used) = fact
-        .limit
-        .and_then(|limit| formatting::share(limit, fact.value))
-    {
-        fields.push(field(
-            "Used",
-            format!("{}{used} of the limit", formatting::at_least(fact)),
-        ));
+    if !wording.is_gap {
+        fields.extend(fact.limit.and_then(|limit| used(fact, limit)));
     }
     fields.push(field("Threshold", threshold(fact)));
     if let Some(forecast) = fact.forecast.filter(|_| fact.reason != Reason::Resolved) {
@@ -73,13 +62,7 @@ pub fn fields(fact: &Fact) -> Vec<MessageField> {
 
 fn event_fields(fact: &Fact, event: Event, moment: Option<Timestamp>) -> Vec<MessageField> {
     let time = |at| formatting::time(at, &fact.zone_name);
-    let name = match event {
-        Event::WorkspaceCreated | Event::KeyCreated => "Created",
-        Event::KeyIdle | Event::UserIdle => "Idle since",
-        Event::KeyExpiring => "Expires",
-        Event::LimitRemoved => "Removed",
-        Event::KeyOfRemovedUser => "Created",
-    };
+    let name = events::wording(event).field;
     let mut fields = vec![field("Event", event.to_string())];
     fields.extend(moment.map(|at| field(name, time(at))));
     let creator = fact.creator.as_ref();
@@ -112,33 +95,9 @@ fn reconciliation_fields(reconciled: &Reconciled) -> [MessageField; 2] {
     ]
 }
 
-fn is_gap(watch: Watch) -> bool {
-    match watch {
-        Watch::ReconciliationUsd | Watch::ReconciliationPercent => true,
-        Watch::Spend
-        | Watch::BurnRate
-        | Watch::Tokens
-        | Watch::Requests
-        | Watch::DataAge
-        | Watch::Lifecycle => false,
-    }
-}
-
-fn value_name(watch: Watch) -> &'static str {
-    match watch {
-        Watch::Spend => "Spend",
-        Watch::BurnRate => "At this rate",
-        Watch::Tokens => "Tokens",
-        Watch::Requests => "Requests",
-        Watch::DataAge => "Data age",
-        Watch::ReconciliationUsd | Watch::ReconciliationPercent => "Gap",
-        Watch::Lifecycle => "Event",
-    }
-}
-
 fn limit(fact: &Fact) -> String {
     match fact.limit {
-        Some(limit) if limit > 0 => formatting::quantity(fact.watch, limit),
+        Some(limit) if limit > 0 => formatting::quantity(fact.watch.unit(), limit),
         Some(_) => "0 (no spend allowed)".to_owned(),
         None => "removed".to_owned(),
     }
@@ -146,19 +105,21 @@ fn limit(fact: &Fact) -> String {
 
 fn threshold(fact: &Fact) -> String {
     let text = formatting::clean(&fact.threshold.text);
-    let quantity = formatting::quantity(fact.watch, fact.threshold.quantity);
+    let quantity = formatting::quantity(fact.watch.unit(), fact.threshold.quantity);
     let severity = fact.threshold.severity;
-    if text.ends_with('%') && fact.threshold.quantity > 0 && is_gap(fact.watch) {
-        format!("{text} of the limit = {quantity} ({severity})")
-    } else if text.ends_with('%') && fact.threshold.quantity > 0 {
-        format!("{text} = {quantity} ({severity})")
-    } else {
-        format!("{text} ({severity})")
+    if !text.ends_with('%') || fact.threshold.quantity <= 0 {
+        return format!("{text} ({severity})");
     }
+    let of_what = if watches::wording(fact.watch).is_gap {
+        " of the limit"
+    } else {
+        ""
+    };
+    format!("{text}{of_what} = {quantity} ({severity})")
 }
 
 fn forecast_text(fact: &Fact, forecast: Quantity) -> String {
-    let amount = formatting::quantity(Watch::Spend, forecast);
+    let amount = formatting::quantity(Unit::Usd, forecast);
     match fact
         .limit
         .and_then(|limit| formatting::share(limit, forecast))
@@ -175,20 +136,26 @@ fn rule(fact: &Fact) -> String {
         let organization = formatting::clean(fact.identity.organization.as_str());
         parts.push(format!("organization {organization}"));
     }
+    let clean = formatting::clean;
     let labels = fact.labels.iter().take(MAX_LABELS);
-    parts
-        .extend(labels.map(|(key, value)| {
-            format!("{} {}", formatting::clean(key), formatting::clean(value))
-        }));
+    parts.extend(labels.map(|(key, value)| format!("{} {}", clean(key), clean(value))));
     parts.join(", ")
 }
 
 /// Only the webhook sends more labels of a rule.
 const MAX_LABELS: usize = 10;
 
-/// `12.6%`; `None` unless the limit is above zero and exceeded.
-fn over_limit(fact: &Fact) -> Option<String> {
-    let limit = fact.limit.filter(|limit| *limit < fact.value)?;
-    let percent = overage_percent(limit, fact.value)?;
-    Some(format!("{}{percent}%", formatting::at_least(fact)))
+/// The share over the limit, or the used share up to the limit.
+fn used(fact: &Fact, limit: Quantity) -> Option<MessageField> {
+    let at_least = formatting::at_least(fact);
+    let overage = (fact.value > limit).then(|| overage_percent(limit, fact.value));
+    if let Some(percent) = overage.flatten() {
+        let excess = formatting::quantity(fact.watch.unit(), fact.value - limit);
+        return Some(field(
+            "Over limit",
+            format!("{at_least}{percent}% ({excess})"),
+        ));
+    }
+    let used = formatting::share(limit, fact.value)?;
+    Some(field("Used", format!("{at_least}{used} of the limit")))
 }

@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::envelope::{Links, MAX_FRESH_AGE};
-use crate::wording::formatting;
+use crate::wording::{events, formatting};
 use spendwatch_domain::digest::{
     DataGap, Digest, Forecast, IdleKey, LimitUse, OpenAlert, SpendBreakdown, SubjectSpend,
     Truncated,
 };
-use spendwatch_domain::rules::watch::Watch;
+use spendwatch_domain::rules::watch::Unit;
 use spendwatch_domain::units::ids::{NotifierName, UNASSIGNED, UNATTRIBUTED};
 use spendwatch_domain::units::money::{Usd, group_thousands};
 use spendwatch_domain::units::plural::{agreeing, counted};
@@ -224,7 +224,7 @@ fn period(digest: &Digest) -> String {
 }
 
 fn subject_line(digest: &Digest) -> String {
-    let spend = title(digest, |usd| formatting::headline(Watch::Spend, usd.pico()));
+    let spend = title(digest, |usd| formatting::headline(Unit::Usd, usd.pico()));
     format!("[digest] {}", spend.replacen(": ", " ", 1))
 }
 
@@ -529,7 +529,7 @@ fn alert_row(alert: &OpenAlert, digest: &Digest) -> DigestRow {
     let mut note = match alert.event {
         None => format!("at {}", formatting::clean(&alert.threshold)),
         Some(event) => {
-            subject = formatting::with_event(event, &subject);
+            subject = events::with_event(event, &subject);
             event.to_string()
         }
     };

@@ -5,8 +5,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use spendwatch_domain::alerts::notification::Fact;
-use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::watch::{Quantity, Watch};
+use spendwatch_domain::rules::watch::{Quantity, Unit};
 use spendwatch_domain::units::ids::{NotifierName, UNASSIGNED, UNATTRIBUTED};
 use spendwatch_domain::units::money::{Usd, div_half_even, group_thousands, percent_digits};
 use spendwatch_domain::units::plural::agreeing;
@@ -74,93 +73,38 @@ pub fn subject(fact: &Fact) -> String {
     }
 }
 
-/// Returns [`subject`], with its event for a rule on events: `idle API key "ci" (apikey_01)`.
-pub fn topic(fact: &Fact) -> String {
-    let subject = subject(fact);
-    match fact.identity.slot.event {
-        Some(event) => with_event(event, &subject),
-        None => subject,
-    }
-}
-
-/// Returns `idle API key ci`.
-pub fn with_event(event: Event, subject: &str) -> String {
-    match event {
-        Event::WorkspaceCreated | Event::KeyCreated => format!("new {subject}"),
-        Event::KeyIdle | Event::UserIdle => format!("idle {subject}"),
-        Event::KeyOfRemovedUser => format!("orphaned {subject}"),
-        Event::KeyExpiring => format!("expiring {subject}"),
-        Event::LimitRemoved => format!("removed limit of {subject}"),
-    }
-}
-
-/// Returns `1 idle API key` or `12 idle API keys`.
-pub fn event_count(event: Event, n: usize) -> String {
-    let (one, many) = match event {
-        Event::WorkspaceCreated => ("new workspace", "new workspaces"),
-        Event::KeyCreated => ("new API key", "new API keys"),
-        Event::KeyIdle => ("idle API key", "idle API keys"),
-        Event::KeyOfRemovedUser => ("orphaned API key", "orphaned API keys"),
-        Event::KeyExpiring => ("expiring API key", "expiring API keys"),
-        Event::UserIdle => ("idle user", "idle users"),
-        Event::LimitRemoved => ("removed limit", "removed limits"),
-    };
-    format!("{n} {}", if n == 1 { one } else { many })
-}
-
 /// Returns the name of a kind of subject: `API key`, `workspace`.
 pub fn kind_name(kind: SubjectKind) -> &'static str {
-    match kind {
-        SubjectKind::ApiKey => "API key",
-        SubjectKind::User
-        | SubjectKind::Organization
-        | SubjectKind::Workspace
-        | SubjectKind::Model
-        | SubjectKind::Team => kind.as_str(),
+    if kind == SubjectKind::ApiKey {
+        "API key"
+    } else {
+        kind.as_str()
     }
 }
 
 /// Returns `$5,630.00`, `1,200,000 tokens`, `3 h 5 min` or `8.1%`.
-pub fn quantity(watch: Watch, quantity: Quantity) -> String {
-    match watch {
-        Watch::Spend | Watch::BurnRate | Watch::ReconciliationUsd => {
-            dollars(Usd::from_pico(quantity))
-        }
-        Watch::Tokens => format!(
-            "{} {}",
-            grouped(quantity),
-            agreeing(&quantity, "token", "tokens")
-        ),
-        Watch::Requests => {
-            let noun = agreeing(&quantity, "request", "requests");
-            format!("{} {noun}", grouped(quantity))
-        }
-        Watch::DataAge => seconds(quantity),
-        Watch::ReconciliationPercent => percent(quantity),
+pub fn quantity(unit: Unit, quantity: Quantity) -> String {
+    let counted = |one, many| format!("{} {}", grouped(quantity), agreeing(&quantity, one, many));
+    match unit {
+        Unit::Usd => dollars(Usd::from_pico(quantity)),
+        Unit::Tokens => counted("token", "tokens"),
+        Unit::Requests => counted("request", "requests"),
+        Unit::Seconds => seconds(quantity),
+        Unit::Percent => percent(quantity),
         // Messages show the time of an event, never its rank.
-        Watch::Lifecycle => String::new(),
+        Unit::Severity => String::new(),
     }
 }
 
 /// Returns a quantity for a first line: whole dollars from $1,000 on, otherwise as [`quantity`].
-pub fn headline(watch: Watch, value: Quantity) -> String {
+pub fn headline(unit: Unit, value: Quantity) -> String {
     let dollar = Usd::from_dollars(1).pico();
-    match watch {
-        Watch::Spend | Watch::BurnRate | Watch::ReconciliationUsd
-            if value.unsigned_abs() >= 1000 * dollar.unsigned_abs() =>
-        {
-            let sign = if value < 0 { "-" } else { "" };
-            let dollars = div_half_even(value, dollar).unsigned_abs();
-            format!("{sign}${}", group_thousands(&dollars.to_string()))
-        }
-        Watch::Spend
-        | Watch::BurnRate
-        | Watch::Tokens
-        | Watch::Requests
-        | Watch::DataAge
-        | Watch::ReconciliationUsd
-        | Watch::ReconciliationPercent
-        | Watch::Lifecycle => quantity(watch, value),
+    if unit == Unit::Usd && value.abs() >= 1000 * dollar {
+        let sign = if value < 0 { "-" } else { "" };
+        let dollars = div_half_even(value, dollar).unsigned_abs();
+        format!("{sign}${}", group_thousands(&dollars.to_string()))
+    } else {
+        quantity(unit, value)
     }
 }
 
@@ -176,15 +120,10 @@ pub fn headline_share(limit: Quantity, value: Quantity) -> String {
 
 /// Returns `its November limit`, `its token limit for the last 24 h`.
 pub fn limit_name(fact: &Fact) -> String {
-    let noun = match fact.watch {
-        Watch::Tokens => "token limit",
-        Watch::Requests => "request limit",
-        Watch::Spend
-        | Watch::BurnRate
-        | Watch::DataAge
-        | Watch::ReconciliationUsd
-        | Watch::ReconciliationPercent
-        | Watch::Lifecycle => "limit",
+    let noun = match fact.watch.unit() {
+        Unit::Tokens => "token limit",
+        Unit::Requests => "request limit",
+        Unit::Usd | Unit::Seconds | Unit::Percent | Unit::Severity => "limit",
     };
     let month = fact.identity.slot.period.as_ref().and_then(|label| {
         let first: Date = format!("{label}-01").parse().ok()?;
@@ -323,14 +262,8 @@ pub fn in_period(fact: &Fact) -> String {
 
 /// Returns `November 2026`, `week 48 of 2026` or `the last 24 h`; `None` for the age of data and for events.
 pub fn period(fact: &Fact) -> Option<String> {
-    match fact.watch {
-        Watch::DataAge | Watch::Lifecycle => return None,
-        Watch::Spend
-        | Watch::BurnRate
-        | Watch::Tokens
-        | Watch::Requests
-        | Watch::ReconciliationUsd
-        | Watch::ReconciliationPercent => {}
+    if !fact.watch.info().has_period {
+        return None;
     }
     Some(match &fact.identity.slot.period {
         Some(label) => period_name(label),
@@ -361,11 +294,6 @@ pub fn unit(label: &str) -> &'static str {
         7 => "month",
         _ => "period",
     }
-}
-
-/// Returns the length of a rolling span as configuration writes it: `24h`.
-pub fn rolling_label(fact: &Fact) -> String {
-    format!("{}h", fact.span.duration().as_hours())
 }
 
 fn rolling(fact: &Fact) -> String {
@@ -437,19 +365,19 @@ mod tests {
 
     #[test]
     fn quantities() {
-        assert_eq!(quantity(Watch::Tokens, 1), "1 token");
-        assert_eq!(quantity(Watch::Requests, 1), "1 request");
-        assert_eq!(quantity(Watch::Requests, 1200), "1,200 requests");
-        let spend = |text: &str| quantity(Watch::Spend, Usd::parse(text).unwrap().pico());
+        assert_eq!(quantity(Unit::Tokens, 1), "1 token");
+        assert_eq!(quantity(Unit::Requests, 1), "1 request");
+        assert_eq!(quantity(Unit::Requests, 1200), "1,200 requests");
+        let spend = |text: &str| quantity(Unit::Usd, Usd::parse(text).unwrap().pico());
         assert_eq!(spend("5630"), "$5,630.00");
         assert_eq!(spend("-3.1"), "-$3.10");
         assert_eq!(spend("0.0031"), "$0.0031");
         assert_eq!(spend("0"), "$0.00");
-        assert_eq!(quantity(Watch::Tokens, 1_200_000), "1,200,000 tokens");
-        assert_eq!(quantity(Watch::DataAge, 11_100), "3 h 5 min");
-        assert_eq!(quantity(Watch::DataAge, 86_400), "1 day");
-        assert_eq!(quantity(Watch::DataAge, 0), "0 s");
-        let percent = |millionths| quantity(Watch::ReconciliationPercent, millionths);
+        assert_eq!(quantity(Unit::Tokens, 1_200_000), "1,200,000 tokens");
+        assert_eq!(quantity(Unit::Seconds, 11_100), "3 h 5 min");
+        assert_eq!(quantity(Unit::Seconds, 86_400), "1 day");
+        assert_eq!(quantity(Unit::Seconds, 0), "0 s");
+        let percent = |millionths| quantity(Unit::Percent, millionths);
         assert_eq!(percent(8_053_000), "8.1%");
         assert_eq!(percent(5_000_000), "5%");
         assert_eq!(percent(49_000), "0.049%");

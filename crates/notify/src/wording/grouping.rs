@@ -1,9 +1,9 @@
 //! Groups the alerts of a message by rule and sums them.
 
-use crate::wording::formatting;
+use crate::wording::watches::{self, Total};
+use crate::wording::{events, formatting};
 use spendwatch_domain::alerts::notification::{Fact, Reason};
-use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::watch::{Quantity, Watch};
+use spendwatch_domain::rules::watch::Quantity;
 use spendwatch_domain::units::ids::{OrganizationName, RuleName};
 
 /// Alerts of one rule in one organization. Their subjects are disjoint and have one unit, so they can be summed.
@@ -56,48 +56,27 @@ pub fn totals(facts: &[&Fact]) -> String {
     let Some(watch) = facts.first().map(|fact| fact.watch) else {
         return String::new();
     };
-    if watch == Watch::Lifecycle {
-        return event_counts(facts);
-    }
     let values = || facts.iter().map(|fact| fact.value);
-    let most = || formatting::quantity(watch, values().max().unwrap_or_default());
-    match watch {
-        Watch::DataAge => return format!("oldest {}", most()),
-        Watch::BurnRate => return format!("highest on track for {}", most()),
-        Watch::ReconciliationPercent => return format!("largest gap {}", most()),
-        Watch::Spend
-        | Watch::Tokens
-        | Watch::Requests
-        | Watch::ReconciliationUsd
-        | Watch::Lifecycle => {}
+    let quantity = |quantity| formatting::quantity(watch.unit(), quantity);
+    match &watches::wording(watch).total {
+        Total::EventCounts => return events::counts(facts),
+        Total::Largest(name) => {
+            return format!("{name} {}", quantity(values().max().unwrap_or_default()));
+        }
+        Total::Sum => {}
     }
     let at_least = if facts.iter().any(|fact| fact.is_lower_bound) {
         "at least "
     } else {
         ""
     };
-    let sum = formatting::quantity(watch, values().sum());
+    let sum = quantity(values().sum());
     let limits: Option<Quantity> = facts.iter().map(|fact| fact.limit).sum();
     match limits {
         Some(limits) => {
-            let limits = formatting::quantity(watch, limits);
+            let limits = quantity(limits);
             format!("{at_least}{sum} of {limits} in total")
         }
         None => format!("{at_least}{sum} in total"),
     }
-}
-
-/// `12 idle API keys, 1 expiring API key`.
-fn event_counts(facts: &[&Fact]) -> String {
-    let n_of = |event| {
-        let is_of = |fact: &&&Fact| fact.identity.slot.event == Some(event);
-        facts.iter().filter(is_of).count()
-    };
-    let counted: Vec<String> = Event::ALL
-        .into_iter()
-        .map(|event| (event, n_of(event)))
-        .filter(|(_, n)| *n > 0)
-        .map(|(event, n)| formatting::event_count(event, n))
-        .collect();
-    counted.join(", ")
 }

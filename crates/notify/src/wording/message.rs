@@ -10,10 +10,11 @@ use spendwatch_domain::rules::rule::Severity;
 use spendwatch_domain::units::plural::counted;
 
 use crate::envelope::Envelope;
-use crate::wording::advice::{Advice, advise};
+use crate::wording::advice::Advice;
 use crate::wording::details::{self, MessageField};
 use crate::wording::formatting;
 use crate::wording::grouping::{RuleFacts, by_rule, by_rule_with_lines, totals};
+use crate::wording::watches::advise;
 use crate::wording::{contributors, headline, resolution};
 
 /// Maximum alerts with a line of their own.
@@ -116,12 +117,7 @@ pub fn plain_text(message: &Message) -> String {
     match &message.body {
         MessageBody::One(detail) => {
             lines.push(String::new());
-            lines.extend(
-                detail
-                    .fields
-                    .iter()
-                    .map(|figure| format!("{}: {}", figure.name, figure.value)),
-            );
+            lines.extend(detail.fields.iter().map(MessageField::line));
             push_section(&mut lines, "Top contributors", &detail.top);
             push_section(&mut lines, "Next steps", &advice_lines(&detail.advice));
         }
@@ -156,13 +152,7 @@ fn push_section(lines: &mut Vec<String>, title: &str, items: &[String]) {
 }
 
 fn advice_lines(advice: &[Advice]) -> Vec<String> {
-    advice
-        .iter()
-        .map(|advice| match &advice.link {
-            Some(link) => format!("{}: {link}", advice.text),
-            None => advice.text.clone(),
-        })
-        .collect()
+    advice.iter().map(Advice::line).collect()
 }
 
 /// `[critical] Search $5,630 of $5,000 (113%), November 2026`.
@@ -251,13 +241,10 @@ fn totals_by_rule(facts: &[Fact]) -> String {
 fn detail(fact: &Fact, envelope: &Envelope<'_>) -> AlertDetail {
     AlertDetail {
         fields: details::fields(fact),
-        top: match fact.reason {
-            Reason::Resolved => Vec::new(),
-            Reason::First
-            | Reason::Escalated
-            | Reason::Lowered
-            | Reason::Repeated
-            | Reason::Unsilenced => contributors::lines(fact),
+        top: if fact.reason == Reason::Resolved {
+            Vec::new()
+        } else {
+            contributors::lines(fact)
         },
         advice: advise(fact, envelope.links),
     }
@@ -308,31 +295,20 @@ fn rule_group(group: &RuleFacts<'_>, has_totals: bool) -> RuleGroup {
 }
 
 fn line(fact: &Fact) -> String {
-    let since = match fact.reason {
-        Reason::Resolved => String::new(),
+    let mut causes = String::new();
+    if fact.reason != Reason::Resolved {
         // The summary contains the time of an event.
-        _ if fact.event().is_some() => String::new(),
-        Reason::First
-        | Reason::Escalated
-        | Reason::Lowered
-        | Reason::Repeated
-        | Reason::Unsilenced => format!(
-            ", since {}",
-            formatting::time(fact.firing_since, &fact.zone_name)
-        ),
-    };
-    let cause = match fact.top.first().filter(|_| fact.reason != Reason::Resolved) {
-        Some(contributor) => format!(
-            ", top contributor {}",
-            contributors::name(fact, contributor)
-        ),
-        None => String::new(),
-    };
-    format!(
-        "{}: {}{since}{cause}",
-        headline::title(fact),
-        lower_first(&headline::summary(fact))
-    )
+        if fact.event().is_none() {
+            let since = formatting::time(fact.firing_since, &fact.zone_name);
+            causes = format!(", since {since}");
+        }
+        if let Some(top) = fact.top.first() {
+            let name = contributors::name(fact, top);
+            causes.push_str(&format!(", top contributor {name}"));
+        }
+    }
+    let summary = lower_first(&headline::summary(fact));
+    format!("{}: {summary}{causes}", headline::title(fact))
 }
 
 fn lower_first(text: &str) -> String {

@@ -2,14 +2,18 @@
 
 pub mod formatting;
 
+pub mod events;
+
+pub mod advice;
+
+pub mod watches;
+
 // One alert.
 pub mod contributors;
 pub mod details;
 pub mod resolution;
 
 pub mod headline;
-
-pub mod advice;
 
 // A message about one or several alerts.
 pub mod grouping;
