@@ -41,6 +41,14 @@ pub struct OrganizationStatus {
     pub clock: ClockState,
 }
 
+impl OrganizationStatus {
+    /// Returns the outcome of the newest cycle, as health checks and the page show it.
+    pub fn state(&self) -> &'static str {
+        self.last_cycle
+            .map_or("starting", |(outcome, _)| outcome.as_str())
+    }
+}
+
 /// Result of comparing our clock with the server's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClockState {

@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::globals::{CommandError, Globals};
 use crate::table::{Cell, OutputTable, hidden, id, shown};
-use spendwatch_audit::chain::ChainHead;
+use spendwatch_audit::entry::AuditEntry;
 use spendwatch_audit::files::AuditFiles;
+use spendwatch_audit::head::ChainHead;
 use spendwatch_audit::read::{ChainReport, LoggedOperation, each_operation, verify};
 use spendwatch_base::clock::Clock;
 use spendwatch_config::durations;
@@ -134,7 +135,7 @@ impl ListOperations {
         let is_in_time = |at: Timestamp| {
             since.is_none_or(|since| at >= since) && until.is_none_or(|until| at < until)
         };
-        let is_selected = |one: &LoggedOperation| {
+        let is_selected = |one: &AuditEntry| {
             let by = self.by.as_deref();
             is_in_time(one.at)
                 && self
@@ -156,7 +157,7 @@ impl ListOperations {
         // Keeps only the newest, and counts the others.
         let (mut selected, mut n_more) = (BTreeMap::new(), 0);
         each_operation(files, |one| {
-            if is_selected(&one) {
+            if is_selected(&one.entry) {
                 selected.insert(one.seq, one);
                 if selected.len() > self.limit {
                     selected.pop_first();
@@ -178,29 +179,31 @@ impl ListOperations {
 
 fn table(operations: &[LoggedOperation]) -> OutputTable {
     let row = |one: &LoggedOperation| {
-        let outcome = match one.success {
+        let entry = &one.entry;
+        let outcome = match entry.success {
             Some(true) => "done",
             Some(false) => "failed",
             None => "open",
         };
-        let arguments = one
+        let arguments = entry
             .arguments
             .iter()
             .map(|(name, value)| format!("{name}={value}"));
         vec![
             Cell::Count(one.seq.into()),
-            Cell::Time(one.at),
-            Cell::Text(one.actor.clone()),
-            Cell::Text(one.os_user.clone()),
-            Cell::text_or_empty(one.organization.clone()),
-            Cell::Text(one.action.clone()),
-            Cell::Text(one.target.clone()),
+            Cell::Time(entry.at),
+            Cell::Text(entry.actor.clone()),
+            Cell::Text(entry.os_user.clone()),
+            Cell::text_or_empty(entry.organization.clone()),
+            Cell::Text(entry.action.clone()),
+            Cell::Text(entry.target.clone()),
             Cell::List(arguments.collect()),
             Cell::Text(outcome.to_owned()),
-            one.elapsed_ms
+            entry
+                .elapsed_ms
                 .map_or(Cell::Empty, |ms| Cell::Count(ms.into())),
-            one.error.clone().map_or(Cell::Empty, Cell::Prose),
-            Cell::text_or_empty(one.request_id.clone()),
+            entry.error.clone().map_or(Cell::Empty, Cell::Prose),
+            Cell::text_or_empty(entry.request_id.clone()),
             Cell::Text(one.hash.clone()),
         ]
     };

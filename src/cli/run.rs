@@ -11,7 +11,7 @@ use crate::cli::log::{self, LogOverrides};
 use crate::daemon::signals::Signals;
 use crate::daemon::{Daemon, DaemonParts, ReloadFrom};
 use spendwatch_audit::AuditLog;
-use spendwatch_audit::chain::ChainHead;
+use spendwatch_audit::head::ChainHead;
 use spendwatch_base::clock::{Clock, Random};
 use spendwatch_base::process;
 use spendwatch_config::Config;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::app::App;
-use crate::http::fields::RequestError;
+use crate::http::body::RequestError;
 use crate::table::alerts::{self as alert_table, LastMessage};
 use spendwatch_domain::units::ids::RuleName;
 use spendwatch_store::Store;

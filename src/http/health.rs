@@ -49,12 +49,9 @@ pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
 }
 
 fn organization_json(name: &OrganizationName, status: &OrganizationStatus) -> Value {
-    let state = status
-        .last_cycle
-        .map_or("starting", |(outcome, _)| outcome.as_str());
     json!({
         "name": name.as_str(),
-        "state": state,
+        "state": status.state(),
         "last_cycle_at": status.last_cycle.map(|(_, at)| at.to_string()),
         "reasons": status.reasons,
         "remarks": status.remarks,

@@ -8,7 +8,7 @@ pub mod connections;
 
 pub mod attempts;
 
-pub mod fields;
+pub mod body;
 pub mod health;
 
 pub mod alerts;

@@ -8,12 +8,12 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::http::alerts;
-use crate::http::fields::{RequestError, RequestFields};
+use crate::http::body::{JsonBody, RequestError, check_not_empty, optional, parse_text};
 use crate::table::alerts as alert_table;
 use spendwatch_audit::Operation;
 use spendwatch_config::durations;
@@ -47,10 +47,10 @@ pub async fn list(
 /// `POST /api/v1/silences`: 201 with the new silence.
 pub async fn add(
     State(app): State<Arc<App>>,
-    fields: RequestFields,
+    JsonBody(new): JsonBody<NewSilence>,
 ) -> Result<(StatusCode, Json<Value>), RequestError> {
     let now = app.clock.now();
-    let silence = read_silence(fields, app.random.id(), now)?;
+    let silence = new.check(app.random.id(), now)?;
     let matchers: Vec<String> = silence.matchers.iter().map(ToString::to_string).collect();
     let operation = Operation {
         organization: None,
@@ -99,25 +99,33 @@ pub async fn end(
 pub async fn acknowledge(
     State(app): State<Arc<App>>,
     Path(fingerprint): Path<String>,
-    fields: RequestFields,
+    JsonBody(by): JsonBody<AckFields>,
 ) -> Result<Json<Value>, RequestError> {
-    let acknowledgement = acknowledge_alert(&app, &fingerprint, fields).await?;
+    let acknowledgement = acknowledge_alert(&app, &fingerprint, by).await?;
     let acknowledged = alert_table::row_as_json(&alert_table::acknowledgement(&acknowledgement));
     Ok(Json(
         json!({ "id": fingerprint, "acknowledged": acknowledged }),
     ))
 }
 
-/// Acknowledges an alert with the author and optional comment in `fields`.
+/// Body of an acknowledgement.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AckFields {
+    pub author: String,
+    pub comment: Option<String>,
+}
+
+/// Acknowledges an alert.
 pub async fn acknowledge_alert(
     app: &App,
     fingerprint: &str,
-    mut fields: RequestFields,
+    by: AckFields,
 ) -> Result<Acknowledgement, RequestError> {
-    fields.reject_unknown(&["author", "comment"])?;
+    check_not_empty("author", &by.author)?;
     let by = Attribution {
-        author: fields.required_text("author")?,
-        comment: fields.text("comment")?.unwrap_or_default(),
+        author: by.author,
+        comment: by.comment.unwrap_or_default(),
     };
     silence::check_author_and_comment(&by.author, &by.comment).map_err(out_of_bounds)?;
     alerts::find(&app.store, fingerprint).await?;
@@ -158,58 +166,77 @@ pub async fn acknowledge_alert(
     })
 }
 
-fn read_silence(
-    mut fields: RequestFields,
-    id: String,
-    now: Timestamp,
-) -> Result<Silence, RequestError> {
-    fields.reject_unknown(&[
-        "matchers",
-        "starts_at",
-        "ends_at",
-        "for",
-        "author",
-        "comment",
-    ])?;
-    let matchers = fields.parsed_list("matchers", MAX_MATCHERS, LabelMatcher::parse)?;
-    let start = fields.parsed("starts_at", read_time)?;
-    let ends_at = fields.parsed("ends_at", read_time)?;
-    let (field, end) = match (ends_at, fields.parsed("for", read_duration)?) {
-        (Some(at), None) => ("ends_at", SilenceEnd::At(at)),
-        (None, Some(length)) => ("for", SilenceEnd::After(length)),
-        (Some(_), Some(_)) => {
-            let message = "use either `ends_at` or `for`, not both";
-            return Err(RequestError::Request(message.to_owned()));
+/// Body of a new silence.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSilence {
+    matchers: Vec<Matcher>,
+    #[serde(default, deserialize_with = "time")]
+    starts_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "time")]
+    ends_at: Option<Timestamp>,
+    #[serde(default, rename = "for", deserialize_with = "duration")]
+    length: Option<SignedDuration>,
+    author: String,
+    comment: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Matcher(LabelMatcher);
+
+impl TryFrom<String> for Matcher {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Matcher, String> {
+        parse_text(&text, LabelMatcher::parse).map(Matcher)
+    }
+}
+
+fn time<'de, D: Deserializer<'de>>(text: D) -> Result<Option<Timestamp>, D::Error> {
+    optional(text, |text| {
+        text.parse()
+            .map_err(|_| "is not a time with offset, for example `2026-11-30T08:00:00Z`")
+    })
+}
+
+fn duration<'de, D: Deserializer<'de>>(text: D) -> Result<Option<SignedDuration>, D::Error> {
+    optional(text, |text| {
+        durations::parse(text).ok_or("is not a duration, for example `30m`, `4h` or `2d`")
+    })
+}
+
+impl NewSilence {
+    fn check(self, id: String, now: Timestamp) -> Result<Silence, RequestError> {
+        let request = |message: &str| RequestError::Request(message.to_owned());
+        if self.matchers.is_empty() || self.matchers.len() > MAX_MATCHERS {
+            let message = format!("`matchers` must have 1 to {MAX_MATCHERS} entries");
+            return Err(request(&message));
         }
-        (None, None) => {
-            let message = "`ends_at` or `for` is missing";
-            return Err(RequestError::Request(message.to_owned()));
-        }
-    };
-    let span = silence::span(start, end, now)
-        .map_err(|error| RequestError::Request(format!("`{field}`: {error}")))?;
-    let silence = Silence {
-        id,
-        span,
-        matchers,
-        author: fields.required_text("author")?,
-        comment: fields.required_text("comment")?,
-    };
-    silence.check(now).map_err(out_of_bounds)?;
-    Ok(silence)
+        let (field, end) = match (self.ends_at, self.length) {
+            (Some(at), None) => ("ends_at", SilenceEnd::At(at)),
+            (None, Some(length)) => ("for", SilenceEnd::After(length)),
+            (Some(_), Some(_)) => return Err(request("use either `ends_at` or `for`, not both")),
+            (None, None) => return Err(request("`ends_at` or `for` is missing")),
+        };
+        let span = silence::span(self.starts_at, end, now)
+            .map_err(|error| request(&format!("`{field}`: {error}")))?;
+        check_not_empty("author", &self.author)?;
+        check_not_empty("comment", &self.comment)?;
+        let silence = Silence {
+            id,
+            span,
+            matchers: self.matchers.into_iter().map(|one| one.0).collect(),
+            author: self.author,
+            comment: self.comment,
+        };
+        silence.check(now).map_err(out_of_bounds)?;
+        Ok(silence)
+    }
 }
 
 fn out_of_bounds(error: OutOfBounds) -> RequestError {
     RequestError::Request(error.to_string())
-}
-
-fn read_time(text: &str) -> Result<Timestamp, &'static str> {
-    text.parse()
-        .map_err(|_| "is not a time with offset, for example `2026-11-30T08:00:00Z`")
-}
-
-fn read_duration(text: &str) -> Result<SignedDuration, &'static str> {
-    durations::parse(text).ok_or("is not a duration, for example `30m`, `4h` or `2d`")
 }
 
 /// Has the fields of `spendwatch silence list --output json`.
@@ -233,12 +260,13 @@ fn silence_json(silence: &Silence, now: Timestamp) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::body::parse_json;
 
     const NOW: &str = "2026-11-24T12:00:00Z";
 
     fn read(body: &str) -> Result<Silence, RequestError> {
-        let fields = RequestFields::parse(body.as_bytes())?;
-        read_silence(fields, "one".to_owned(), NOW.parse().unwrap())
+        let new: NewSilence = parse_json(body.as_bytes())?;
+        new.check("one".to_owned(), NOW.parse().unwrap())
     }
 
     #[track_caller]
@@ -286,10 +314,18 @@ mod tests {
             (
                 "xyz",
                 json!(1),
-                "unknown field `xyz`; expected one of matchers, starts_at",
+                "unknown field `xyz`, expected one of `matchers`, `starts_at`",
             ),
-            ("matchers", Value::Null, "`matchers` is missing"),
-            ("matchers", json!("rule=x"), "`matchers` must be a list"),
+            (
+                "matchers",
+                Value::Null,
+                "`matchers`: invalid type: null, expected a sequence",
+            ),
+            (
+                "matchers",
+                json!("rule=x"),
+                "`matchers`: invalid type: string \"rule=x\", expected a sequence",
+            ),
             (
                 "matchers",
                 json!([]),
@@ -303,7 +339,7 @@ mod tests {
             (
                 "matchers",
                 json!(["a=b", 1]),
-                "`matchers[1]` must be a string",
+                "`matchers[1]`: invalid type: integer `1`, expected a string",
             ),
             ("matchers", json!(["rule"]), "`matchers[0]`: `rule` "),
             (
@@ -312,7 +348,11 @@ mod tests {
                 "`matchers[0]`: `rule=~(` has an invalid pattern",
             ),
             ("for", Value::Null, "`ends_at` or `for` is missing"),
-            ("for", json!(4), "`for` must be a string"),
+            (
+                "for",
+                json!(4),
+                "`for`: invalid type: integer `4`, expected a string",
+            ),
             ("for", json!("4"), "`for`: `4` is not a duration"),
             (
                 "for",
@@ -340,7 +380,11 @@ mod tests {
                 "`starts_at`: `2026-11-25T00:00` is not",
             ),
             ("author", json!(" "), "`author` is empty"),
-            ("comment", Value::Null, "`comment` is missing"),
+            (
+                "comment",
+                Value::Null,
+                "`comment`: invalid type: null, expected a string",
+            ),
             (
                 "author",
                 json!("a".repeat(201)),
@@ -381,6 +425,9 @@ mod tests {
             check_wrong(&with(field, value), expected);
         }
         check_wrong("", "the body is not valid JSON: EOF");
+        check_wrong("{\"matchers\":[]}", "`author` is missing");
+        let long = json!("x".repeat(1000));
+        check_wrong(&with("matchers", long), "`matchers`: invalid type");
         check_wrong("[]", "the body must be a JSON object");
         check_wrong(&"[".repeat(1000), "the body is not valid JSON: recursion");
         let past =

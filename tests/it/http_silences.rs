@@ -212,6 +212,7 @@ async fn invalid_silences_are_rejected() {
     );
     let good =
         json!({ "matchers": ["a=b"], "for": "1h", "author": "ada", "comment": "x" }).to_string();
+    let none = json!({ "matchers": [], "for": "1h", "author": "ada", "comment": "x" }).to_string();
     let mut large = good.clone();
     large.push_str(&" ".repeat(64 * 1024 + 1 - good.len()));
     let cross = format!("{json}\r\nOrigin: http://evil.example");
@@ -219,7 +220,8 @@ async fn invalid_silences_are_rejected() {
         ("", good.as_str(), 415, "`content-type`"),
         ("\r\nContent-Type: text/plain", &good, 403, ""),
         (json, &large, 400, "exceeds 65536 bytes"),
-        (json, "{\"matchers\":[]}", 400, "`matchers` must have"),
+        (json, &none, 400, "`matchers` must have"),
+        (json, "{\"matchers\":[]}", 400, "`author` is missing"),
         (json, "\u{1}", 400, "not valid JSON"),
         (&cross, &good, 403, ""),
     ] {

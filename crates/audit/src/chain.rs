@@ -4,35 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::entry::{self, AuditEntry, EntryPhase, NO_HASH, ParsedLine};
-
-/// The newest entry of a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChainHead {
-    /// From 1.
-    pub seq: u64,
-    pub hash: String,
-}
-
-impl ChainHead {
-    /// Returns the head of an empty log.
-    pub fn none() -> ChainHead {
-        ChainHead {
-            seq: 0,
-            hash: NO_HASH.to_owned(),
-        }
-    }
-}
-
-/// Content of the head file, which names the newest entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HeadFile {
-    Missing,
-    /// Created, but not written yet.
-    Empty,
-    Unreadable,
-    Names(ChainHead),
-}
+use crate::entry::{self, AuditEntry, EntryPhase, ParsedLine};
+use crate::head::{ChainHead, HeadFile};
 
 /// Location of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +88,7 @@ pub const HEAD_LOST: &str = "audit.head_lost";
 const MAX_FINDINGS: usize = 100;
 
 /// State and findings of a verification.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChainWalk {
     pub n_entries: u64,
     /// Number of lines truncated by a kill, each followed by an entry that records it.
@@ -153,20 +126,9 @@ impl ChainWalk {
     /// Starts a verification. `anchor` is the hash of an entry that was stored elsewhere.
     pub fn new(anchor: Option<&str>, head: HeadFile) -> ChainWalk {
         ChainWalk {
-            n_entries: 0,
-            n_torn: 0,
-            first: None,
-            newest: ChainHead::none(),
-            newest_at: None,
-            open: BTreeMap::new(),
-            has_anchor: false,
-            findings: Vec::new(),
-            n_findings: 0,
-            is_torn_at_end: false,
-            n_after_head: 0,
             anchor: anchor.map(str::to_lowercase),
             head,
-            torn: None,
+            ..ChainWalk::default()
         }
     }
 
@@ -323,7 +285,7 @@ mod tests {
     use crate::entry::tests::entry;
 
     fn chain(n: u64) -> Vec<String> {
-        let mut head = ChainHead::none();
+        let mut head = ChainHead::default();
         let lines = (1..=n).map(|seq| {
             let link = Link {
                 seq,
@@ -356,10 +318,7 @@ mod tests {
 
     fn names(lines: &[String], seq: usize) -> HeadFile {
         let read = entry::parse_line(&lines[seq - 1]).unwrap();
-        HeadFile::Names(ChainHead {
-            seq: read.link.seq,
-            hash: read.hash,
-        })
+        HeadFile::Names(ChainHead::of(&read))
     }
 
     fn walk(lines: &[String], written: Option<u64>) -> Result<ChainWalk, String> {

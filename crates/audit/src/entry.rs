@@ -19,12 +19,13 @@ const MAX_ERROR: usize = 500;
 pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Which part of an operation an entry records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryPhase {
     Intent,
     Outcome,
     /// The whole of a read-only operation, or of one in a single step.
+    #[default]
     Done,
     /// Follows a line that a crash cut short.
     #[serde(rename = "mended")]
@@ -44,7 +45,7 @@ impl EntryPhase {
 }
 
 /// Content of an entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AuditEntry {
     pub at: Timestamp,
     pub phase: EntryPhase,
@@ -163,8 +164,6 @@ pub(crate) mod tests {
     pub(crate) fn entry(target: &str) -> AuditEntry {
         AuditEntry {
             at: "2026-11-25T12:00:00Z".parse().unwrap(),
-            phase: EntryPhase::Done,
-            of: None,
             actor: "ada".to_owned(),
             os_user: "root".to_owned(),
             organization: Some("acme".to_owned()),
@@ -173,9 +172,7 @@ pub(crate) mod tests {
             arguments: arguments(&[("workspace", "w \"1\"".to_owned())]),
             elapsed_ms: Some(12),
             success: Some(true),
-            error: None,
-            request_id: None,
-            torn_bytes: None,
+            ..AuditEntry::default()
         }
     }
 

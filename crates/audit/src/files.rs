@@ -5,19 +5,18 @@
 //! writer repairs. A head ahead of the log shows that entries are missing.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 use tracing::warn;
 
-use crate::chain::{ChainHead, HEAD_LOST, HeadFile};
-use crate::entry::{self, AuditEntry, EntryPhase, Link, ParsedLine};
+use crate::chain::HEAD_LOST;
+use crate::entry::{AuditEntry, EntryPhase, Link};
+use crate::head::{self, ChainHead, HeadFile};
+use crate::tail::{self, Tail};
 use spendwatch_base::private_file;
-
-/// Upper bound for the length of a line, in bytes, since texts in it are truncated.
-const MAX_LINE: u64 = 64 * 1024;
 
 /// Errors of the audit log.
 #[derive(Debug, thiserror::Error)]
@@ -34,45 +33,6 @@ pub enum AuditError {
 pub struct AuditFiles {
     path: PathBuf,
     rotate_at: u64,
-}
-
-/// End of a file.
-#[derive(Default)]
-struct Tail {
-    /// The last complete entries.
-    lines: Vec<ParsedLine>,
-    /// Number of bytes of a truncated line after them, left by a kill.
-    n_torn: u64,
-    /// Whether only the line end of the last entry is missing.
-    lacks_end: bool,
-}
-
-impl Tail {
-    fn head(&self) -> Option<ChainHead> {
-        self.lines.last().map(|read| ChainHead {
-            seq: read.link.seq,
-            hash: read.hash.clone(),
-        })
-    }
-
-    /// Returns whether the entries after `head` in this tail follow it.
-    fn follows(&self, head: &ChainHead) -> bool {
-        let mut before = head.clone();
-        let after = self.lines.iter().filter(|read| read.link.seq > head.seq);
-        for (place, read) in after.enumerate() {
-            let is_next = read.link.seq == before.seq + 1 && read.link.prev == before.hash;
-            // The tail may begin with a later entry.
-            let is_beyond_tail = place == 0 && read.link.seq > before.seq + 1;
-            if !read.fits || !(is_next || is_beyond_tail) {
-                return false;
-            }
-            before = ChainHead {
-                seq: read.link.seq,
-                hash: read.hash.clone(),
-            };
-        }
-        true
-    }
 }
 
 /// The log at one moment.
@@ -120,15 +80,26 @@ impl AuditFiles {
 
     /// Returns the newest entry according to head and log, if there is one.
     pub fn newest(&self) -> Result<Option<ChainHead>, AuditError> {
-        let found = self
-            .tail_of_newest()
-            .and_then(|tail| Ok((tail.head(), self.read_head()?)));
-        let newest = match found.map_err(|source| self.unreadable(source))? {
-            (Some(tail), HeadFile::Names(head)) if head.seq > tail.seq => Some(head),
-            (None, HeadFile::Names(head)) => Some(head),
-            (tail, _) => tail,
-        };
+        let newest = self.find_newest();
+        let newest = newest.map_err(|source| self.unreadable(source))?;
         Ok(newest.filter(|head| head.seq > 0))
+    }
+
+    fn find_newest(&self) -> io::Result<Option<ChainHead>> {
+        let tail = match private_file::open_if_exists(&self.path)? {
+            Some(mut file) => tail::read(&mut file)?.head(),
+            None => None,
+        };
+        let head = match private_file::open_if_exists(&self.head_path())? {
+            Some(mut file) => head::read(&mut file)?,
+            None => HeadFile::Missing,
+        };
+        Ok(match head {
+            HeadFile::Names(head) if tail.as_ref().is_none_or(|tail| head.seq > tail.seq) => {
+                Some(head)
+            }
+            _ => tail,
+        })
     }
 
     /// Checks whether an entry could be written, without creating a file.
@@ -154,15 +125,11 @@ impl AuditFiles {
     }
 
     fn open_all(&self) -> io::Result<LogSnapshot> {
-        let lock = match private_file::open_to_read(&self.head_path()) {
-            Ok(lock) => {
-                // Without locks, verification is repeated on a finding.
-                let _ = lock.lock_shared();
-                Some(lock)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
+        let mut lock = private_file::open_if_exists(&self.head_path())?;
+        if let Some(lock) = &lock {
+            // Without locks, verification is repeated on a finding.
+            let _ = lock.lock_shared();
+        }
         let mut older = self.older()?;
         older.sort();
         let mut files = Vec::new();
@@ -170,16 +137,14 @@ impl AuditFiles {
             let file = private_file::open_to_read(&path)?;
             files.push(open_at_length(path, file)?);
         }
-        match private_file::open_to_read(&self.path) {
-            Ok(file) => files.push(OpenedFile {
+        if let Some(file) = private_file::open_if_exists(&self.path)? {
+            files.push(OpenedFile {
                 named: None,
                 ..open_at_length(self.path.clone(), file)?
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            });
         }
-        let head = match lock {
-            Some(mut lock) => read_head_of(&mut lock)?,
+        let head = match &mut lock {
+            Some(lock) => head::read(lock)?,
             None => HeadFile::Missing,
         };
         Ok(LogSnapshot { files, head })
@@ -211,21 +176,16 @@ impl AuditFiles {
         beside(&self.path, "head")
     }
 
-    /// Excludes other processes until the file is dropped or this process ends. Returns whether the head was created.
-    fn lock(&self) -> io::Result<(File, bool)> {
-        let (head, is_new) = private_file::open(&self.head_path())?;
-        head.lock()?;
-        Ok((head, is_new))
-    }
-
     fn append_locked(&self, entry: &AuditEntry) -> io::Result<(ChainHead, String)> {
-        let (mut lock, is_new) = self.lock()?;
+        let (mut lock, is_new) = private_file::open(&self.head_path())?;
+        // Excludes other processes until the file is dropped or this process ends.
+        lock.lock()?;
         let mut file = private_file::open_to_append(&self.path)?;
-        let found = tail(&mut file)?;
+        let found = tail::read(&mut file)?;
         let written = if is_new {
             HeadFile::Missing
         } else {
-            read_head_of(&mut lock)?
+            head::read(&mut lock)?
         };
         let (mut head, is_lost) = self.newest_of(&found, &written)?;
         let is_damaged = is_lost || found.n_torn > 0;
@@ -251,7 +211,7 @@ impl AuditFiles {
             file = private_file::open_to_append(&self.path)?;
         }
         let (head, line) = write(&mut file, entry, &head, end)?;
-        write_head(&mut lock, &head)?;
+        head::write(&mut lock, &head)?;
         if is_new {
             private_file::sync_folder_of(&self.path)?;
         }
@@ -283,11 +243,11 @@ impl AuditFiles {
             (HeadFile::Empty | HeadFile::Missing | HeadFile::Unreadable, None) => {
                 let older = self.older()?.into_iter().max();
                 let newest = match older {
-                    Some((_, path)) => tail(&mut private_file::open_to_read(&path)?)?.head(),
+                    Some((_, path)) => tail::read(&mut private_file::open_to_read(&path)?)?.head(),
                     None => None,
                 };
                 let is_lost = newest.is_some() || *written == HeadFile::Unreadable;
-                Ok((newest.unwrap_or_else(ChainHead::none), is_lost))
+                Ok((newest.unwrap_or_else(ChainHead::default), is_lost))
             }
         }
     }
@@ -313,22 +273,6 @@ impl AuditFiles {
         }
     }
 
-    fn read_head(&self) -> io::Result<HeadFile> {
-        match private_file::open_to_read(&self.head_path()) {
-            Ok(mut head) => read_head_of(&mut head),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HeadFile::Missing),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn tail_of_newest(&self) -> io::Result<Tail> {
-        match private_file::open_to_read(&self.path) {
-            Ok(mut file) => tail(&mut file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Tail::default()),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Returns rotated files by the number of their first entry.
     fn older(&self) -> io::Result<Vec<(u64, PathBuf)>> {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
@@ -345,7 +289,7 @@ impl AuditFiles {
                 .and_then(|other| other.to_str())
                 .and_then(|other| other.strip_prefix(&*name))
                 .is_some_and(is_rotated_name);
-            if is_beside && let Some(seq) = first_seq(&path) {
+            if is_beside && let Some(seq) = tail::first_seq(&path) {
                 found.push((seq, path));
             }
         }
@@ -383,19 +327,11 @@ fn head_lost_entry(entry: &AuditEntry) -> AuditEntry {
 fn log_entry(entry: &AuditEntry, action: &str) -> AuditEntry {
     AuditEntry {
         at: entry.at,
-        phase: EntryPhase::Done,
-        of: None,
         actor: entry.actor.clone(),
         os_user: entry.os_user.clone(),
-        organization: None,
         action: action.to_owned(),
         target: "audit".to_owned(),
-        arguments: std::collections::BTreeMap::new(),
-        elapsed_ms: None,
-        success: None,
-        error: None,
-        request_id: None,
-        torn_bytes: None,
+        ..AuditEntry::default()
     }
 }
 
@@ -451,89 +387,12 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Reads only the end of a file.
-fn tail(file: &mut File) -> io::Result<Tail> {
-    let len = file.metadata()?.len();
-    let from = len.saturating_sub(2 * MAX_LINE);
-    file.seek(SeekFrom::Start(from))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    let n_whole = bytes
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |place| place + 1);
-    let (whole, torn) = bytes.split_at(n_whole);
-    let read = |line: &[u8]| entry::parse_line(std::str::from_utf8(line).ok()?);
-    let mut lines: Vec<ParsedLine> = whole
-        .split(|byte| *byte == b'\n')
-        .filter_map(read)
-        .collect();
-    // The entry is complete, only its line end is missing.
-    let last = read(torn);
-    let lacks_end = last.is_some();
-    lines.extend(last);
-    Ok(Tail {
-        lines,
-        n_torn: if lacks_end {
-            0
-        } else {
-            torn.len().try_into().unwrap_or(u64::MAX)
-        },
-        lacks_end,
-    })
-}
-
-/// Returns the number of a file's first entry, if it begins with one.
-fn first_seq(path: &Path) -> Option<u64> {
-    let mut start = Vec::new();
-    private_file::open_to_read(path)
-        .ok()?
-        .take(2 * MAX_LINE)
-        .read_to_end(&mut start)
-        .ok()?;
-    start
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| entry::parse_line(std::str::from_utf8(line).ok()?))
-        .map(|read| read.link.seq)
-        .next()
-}
-
-fn read_head_of(file: &mut File) -> io::Result<HeadFile> {
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    file.take(1024).read_to_end(&mut bytes)?;
-    if bytes.is_empty() {
-        return Ok(HeadFile::Empty);
-    }
-    let head = || {
-        let text = std::str::from_utf8(&bytes).ok()?;
-        let (seq, hash) = text.trim_end().split_once(' ')?;
-        let is_hash =
-            hash.len() == entry::NO_HASH.len() && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-        Some(ChainHead {
-            seq: seq.parse().ok()?,
-            hash: is_hash.then(|| hash.to_owned())?,
-        })
-    };
-    Ok(head().map_or(HeadFile::Unreadable, HeadFile::Names))
-}
-
-/// Writes the head in place with a single write of constant length, so that a kill leaves the old or the new one.
-fn write_head(file: &mut File, head: &ChainHead) -> io::Result<()> {
-    let text = format!("{:020} {}\n", head.seq, head.hash);
-    file.seek(SeekFrom::Start(0))?;
-    file.write_all(text.as_bytes())?;
-    if file.metadata()?.len() != text.len() as u64 {
-        file.set_len(text.len() as u64)?;
-    }
-    file.sync_data()
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::entry::parse_line;
     use crate::entry::tests::entry;
     use crate::read::{ChainReport, verify};
 
@@ -580,9 +439,7 @@ mod tests {
             let older = format!(
                 "{:020} {}\n",
                 2,
-                entry::parse_line(text.lines().nth(1).unwrap())
-                    .unwrap()
-                    .hash
+                parse_line(text.lines().nth(1).unwrap()).unwrap().hash
             );
             fs::write(log.files.head_path(), older).unwrap();
             // Before and after the next writer records the truncated line.
@@ -652,7 +509,7 @@ mod tests {
             (None, 5, 2)
         );
         let newest = log.report_with(None).walk.newest;
-        let last_put_aside = entry::parse_line(log.text().lines().next().unwrap()).unwrap();
+        let last_put_aside = parse_line(log.text().lines().next().unwrap()).unwrap();
         fs::remove_file(beside(log.files.path(), "1")).unwrap();
         let finding = log.report().broken.unwrap().to_string();
         assert!(finding.contains("entries 1 to 3 are missing"), "{finding}");
@@ -719,9 +576,7 @@ mod tests {
         let log = log(u64::MAX);
         log.add(3);
         let text = log.text();
-        let mut link = entry::parse_line(text.lines().last().unwrap())
-            .unwrap()
-            .link;
+        let mut link = parse_line(text.lines().last().unwrap()).unwrap().link;
         link.entry.actor = "somebody else".to_owned();
         let start: String = text
             .lines()

@@ -6,7 +6,10 @@
 pub mod entry;
 pub mod os_user;
 
+pub mod head;
+
 pub mod chain;
+mod tail;
 
 pub mod files;
 
@@ -14,6 +17,7 @@ pub mod read;
 
 mod syslog;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,11 +25,10 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::chain::ChainHead;
 use crate::entry::{AuditEntry, EntryPhase, mask};
 use crate::files::{AuditError, AuditFiles};
+use crate::head::ChainHead;
 use crate::read::LoggedOperation;
-use crate::syslog::Syslog;
 use spendwatch_base::clock::Clock;
 
 /// Location of the log, and who writes it.
@@ -45,12 +48,13 @@ pub struct AuditSettings {
 #[derive(Debug, Clone)]
 pub struct AuditLog(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     files: AuditFiles,
     actor: String,
     os_user: String,
-    syslog: Option<Syslog>,
+    /// Socket of syslog.
+    syslog: Option<PathBuf>,
     clock: Clock,
 }
 
@@ -76,13 +80,22 @@ pub struct OperationOutcome<'a> {
     pub request_id: Option<&'a str>,
 }
 
+impl OperationOutcome<'_> {
+    fn added_to(&self, entry: AuditEntry) -> AuditEntry {
+        AuditEntry {
+            success: Some(self.error.is_none()),
+            error: self.error.map(entry::error_text),
+            request_id: self.request_id.map(mask),
+            ..entry
+        }
+    }
+}
+
 /// Proof that an intent was logged.
 #[derive(Debug)]
 pub struct Intent {
     seq: u64,
-    organization: Option<String>,
-    action: String,
-    target: String,
+    entry: AuditEntry,
     began: Duration,
 }
 
@@ -94,7 +107,7 @@ impl AuditLog {
             files: AuditFiles::new(settings.file, settings.rotate_at),
             actor: settings.actor.unwrap_or_else(|| os_user.clone()),
             os_user,
-            syslog: settings.syslog.map(Syslog::new),
+            syslog: settings.syslog,
             clock,
         }))
     }
@@ -107,51 +120,37 @@ impl AuditLog {
     /// Returns the same log with another actor.
     #[must_use]
     pub fn with_actor(&self, actor: &str) -> AuditLog {
-        let inner = &self.0;
         AuditLog(Arc::new(Inner {
-            files: inner.files.clone(),
             actor: actor.to_owned(),
-            os_user: inner.os_user.clone(),
-            syslog: inner.syslog.clone(),
-            clock: inner.clock.clone(),
+            ..Inner::clone(&self.0)
         }))
     }
 
     /// Logs an intent durably. If this fails, the operation must not be executed.
     pub fn begin(&self, operation: &Operation<'_>) -> Result<Intent, AuditError> {
-        let head = self.append(
-            EntryPhase::Intent,
-            operation,
-            None,
-            &OperationOutcome::default(),
-            None,
-        )?;
+        let entry = AuditEntry {
+            phase: EntryPhase::Intent,
+            ..self.entry(operation)
+        };
         Ok(Intent {
-            seq: head.seq,
-            organization: operation.organization.map(str::to_owned),
-            action: operation.action.to_owned(),
-            target: operation.target.to_owned(),
+            seq: self.append(&entry)?.seq,
+            entry,
             began: self.0.clock.monotonic(),
         })
     }
 
     /// Logs the outcome of an intent.
-    #[expect(clippy::needless_pass_by_value, reason = "an intent has one outcome")]
     pub fn end(&self, intent: Intent, ended: &OperationOutcome<'_>) -> Result<(), AuditError> {
         let took = self.0.clock.monotonic().saturating_sub(intent.began);
-        let operation = Operation {
-            organization: intent.organization.as_deref(),
-            action: &intent.action,
-            target: &intent.target,
-            arguments: &[],
+        let entry = AuditEntry {
+            at: self.0.clock.now(),
+            phase: EntryPhase::Outcome,
+            of: Some(intent.seq),
+            arguments: BTreeMap::new(),
+            elapsed_ms: Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+            ..intent.entry
         };
-        self.append(
-            EntryPhase::Outcome,
-            &operation,
-            Some(intent.seq),
-            ended,
-            Some(took),
-        )?;
+        self.append(&ended.added_to(entry))?;
         Ok(())
     }
 
@@ -189,7 +188,7 @@ impl AuditLog {
         operation: &Operation<'_>,
         ended: &OperationOutcome<'_>,
     ) -> Result<(), AuditError> {
-        self.append(EntryPhase::Done, operation, None, ended, None)?;
+        self.append(&ended.added_to(self.entry(operation)))?;
         Ok(())
     }
 
@@ -216,41 +215,31 @@ impl AuditLog {
         mut visit: impl FnMut(LoggedOperation),
     ) -> Result<(), AuditError> {
         read::each_operation(&self.0.files, |operation| {
-            let is_there = operation.organization.as_deref() == Some(organization);
-            if is_there && operation.action == action && operation.success == Some(true) {
+            let entry = &operation.entry;
+            let is_there = entry.organization.as_deref() == Some(organization);
+            if is_there && entry.action == action && entry.success == Some(true) {
                 visit(operation);
             }
         })
     }
 
-    fn append(
-        &self,
-        phase: EntryPhase,
-        operation: &Operation<'_>,
-        of: Option<u64>,
-        ended: &OperationOutcome<'_>,
-        took: Option<Duration>,
-    ) -> Result<ChainHead, AuditError> {
-        let inner = &self.0;
-        let is_over = phase != EntryPhase::Intent;
-        let entry = AuditEntry {
-            at: inner.clock.now(),
-            phase,
-            of,
-            actor: mask(&inner.actor),
-            os_user: inner.os_user.clone(),
+    /// Returns the entry of an operation without an outcome.
+    fn entry(&self, operation: &Operation<'_>) -> AuditEntry {
+        AuditEntry {
+            at: self.0.clock.now(),
+            actor: mask(&self.0.actor),
+            os_user: self.0.os_user.clone(),
             organization: operation.organization.map(str::to_owned),
             action: operation.action.to_owned(),
             target: mask(operation.target),
             arguments: entry::arguments(operation.arguments),
-            elapsed_ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
-            success: is_over.then_some(ended.error.is_none()),
-            error: ended.error.map(entry::error_text),
-            request_id: ended.request_id.map(mask),
-            torn_bytes: None,
-        };
-        let (head, line) = inner.files.append(&entry)?;
-        self.forward(&entry, &head, &line);
+            ..AuditEntry::default()
+        }
+    }
+
+    fn append(&self, entry: &AuditEntry) -> Result<ChainHead, AuditError> {
+        let (head, line) = self.0.files.append(entry)?;
+        self.forward(entry, &head, &line);
         Ok(head)
     }
 
@@ -272,7 +261,7 @@ impl AuditLog {
             entry.phase.as_str(),
         );
         if let Some(syslog) = &self.0.syslog
-            && let Err(error) = syslog.send(entry.at, line)
+            && let Err(error) = syslog::send(syslog, entry.at, line)
         {
             warn!("cannot send audit entries to syslog: {error}");
         }

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 
-use jiff::Timestamp;
-
 use crate::chain::{ChainBreak, ChainWalk, LineLocation};
-use crate::entry::{self, EntryPhase};
+use crate::entry::{self, AuditEntry, EntryPhase};
 use crate::files::{AuditError, AuditFiles};
 
 /// Result of verifying the chain.
@@ -83,25 +81,14 @@ fn next(lines: &mut impl BufRead) -> std::io::Result<Option<(String, bool)>> {
     Ok(Some((text, has_end)))
 }
 
-/// An operation: its intent and outcome.
+/// An operation: its intent and outcome in one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedOperation {
     /// Number of its first entry.
     pub seq: u64,
-    pub at: Timestamp,
-    pub actor: String,
-    /// User of the process.
-    pub os_user: String,
-    pub organization: Option<String>,
-    pub action: String,
-    pub target: String,
-    pub arguments: BTreeMap<String, String>,
-    pub elapsed_ms: Option<u64>,
-    /// `None` without an outcome: it is running, or its process was killed.
-    pub success: Option<bool>,
-    pub error: Option<String>,
-    /// The server's id of the request.
-    pub request_id: Option<String>,
+    /// The first entry, with the outcome of the last; `success` is `None` without an outcome: it is running, or its process
+    /// was killed.
+    pub entry: AuditEntry,
     /// Hash of its last entry.
     pub hash: String,
 }
@@ -137,28 +124,21 @@ fn take(
         && let Some(intent) = open.remove(&of)
     {
         return Some(LoggedOperation {
-            elapsed_ms: entry.elapsed_ms,
-            success: entry.success,
-            error: entry.error,
-            request_id: entry.request_id,
+            entry: AuditEntry {
+                elapsed_ms: entry.elapsed_ms,
+                success: entry.success,
+                error: entry.error,
+                request_id: entry.request_id,
+                ..intent.entry
+            },
             hash: read.hash,
-            ..intent
+            seq: intent.seq,
         });
     }
     let is_intent = entry.phase == EntryPhase::Intent;
     let operation = LoggedOperation {
         seq,
-        at: entry.at,
-        actor: entry.actor,
-        os_user: entry.os_user,
-        organization: entry.organization,
-        action: entry.action,
-        target: entry.target,
-        arguments: entry.arguments,
-        elapsed_ms: entry.elapsed_ms,
-        success: entry.success,
-        error: entry.error,
-        request_id: entry.request_id,
+        entry,
         hash: read.hash,
     };
     if is_intent {

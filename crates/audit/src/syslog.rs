@@ -2,32 +2,19 @@
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::Path;
 
 use jiff::{Timestamp, tz::TimeZone};
 
 /// Facility `authpriv` (10), severity `info` (6). Source: RFC 3164, section 4.1.1.
 const PRIORITY: u8 = 10 * 8 + 6;
 
-/// A datagram socket of syslog.
-#[derive(Debug, Clone)]
-pub struct Syslog {
-    path: PathBuf,
-}
-
-impl Syslog {
-    /// Names the socket without opening it.
-    pub fn new(path: PathBuf) -> Syslog {
-        Syslog { path }
-    }
-
-    /// Sends one entry without waiting for the reader.
-    pub fn send(&self, at: Timestamp, line: &str) -> io::Result<()> {
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        socket.send_to(message(at, std::process::id(), line).as_bytes(), &self.path)?;
-        Ok(())
-    }
+/// Sends one entry to a datagram socket without waiting for the reader.
+pub fn send(path: &Path, at: Timestamp, line: &str) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to(message(at, std::process::id(), line).as_bytes(), path)?;
+    Ok(())
 }
 
 fn message(at: Timestamp, process: u32, line: &str) -> String {
@@ -46,7 +33,7 @@ mod tests {
         let path = folder.path().join("log");
         let socket = UnixDatagram::bind(&path).unwrap();
         let at = "2026-11-05T09:08:07Z".parse().unwrap();
-        Syslog::new(path.clone()).send(at, "{}").unwrap();
+        send(&path, at, "{}").unwrap();
         let mut bytes = [0; 100];
         let n_bytes = socket.recv(&mut bytes).unwrap();
         let expected = format!(
@@ -56,6 +43,6 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&bytes[..n_bytes]), expected);
         drop(socket);
         std::fs::remove_file(&path).unwrap();
-        assert!(Syslog::new(path).send(at, "{}").is_err());
+        assert!(send(&path, at, "{}").is_err());
     }
 }

@@ -98,6 +98,14 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Like [`open_to_read`]; returns `None` if there is no file.
+pub fn open_if_exists(path: &Path) -> io::Result<Option<File>> {
+    match open_to_read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
 fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<(File, bool)> {
     for _ in 0..MAX_ATTEMPTS {
         let found = match fs::symlink_metadata(path) {

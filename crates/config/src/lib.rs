@@ -23,6 +23,7 @@ pub mod prices;
 pub mod terms;
 
 pub mod events;
+pub mod limits;
 pub mod notifiers;
 pub mod organizations;
 pub mod sections;

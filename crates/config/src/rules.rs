@@ -1,21 +1,19 @@
 //! `[[rules]]`: what to watch, for which subjects, against which limit, and which notifiers to use.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use crate::amounts::{read_count, read_usd};
 use crate::effective::{self, quoted};
 use crate::organizations::OrganizationConfig;
 use crate::reader::SectionReader;
 use crate::terms::{read_glob, read_notify, read_period, read_zone};
-use crate::{budgets, durations, events, thresholds};
+use crate::{durations, events, limits, thresholds};
 use spendwatch_domain::alerts::resend;
 use spendwatch_domain::rules::rule::{
     Condition, EventRule, GapUnit, Limit, PeriodLimit, Rule, Windows,
 };
-use spendwatch_domain::rules::watch::{Quantity, Unit, Watch};
+use spendwatch_domain::rules::watch::Watch;
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::ids::{NotifierName, UNASSIGNED};
 use spendwatch_domain::units::matcher::{Glob, Matcher, Team};
@@ -24,8 +22,6 @@ use spendwatch_domain::units::period::Period;
 use spendwatch_domain::units::subject::SubjectKind;
 use spendwatch_domain::units::weekly::WeeklyWindow;
 
-/// Longest window of a burn rate, in hours.
-const MAX_WINDOW: u32 = 31 * 24;
 const LATER_WATCHES: [&str; 3] = ["forecast", "anomaly", "runway"];
 
 /// Names of notifiers, for the default of `notify`.
@@ -128,8 +124,8 @@ fn read_one(
     let (limit, windows) = if is_of_events {
         (Some(Limit::Fixed(0)), Windows::default())
     } else {
-        let limit = read_limit(section, watch, for_each);
-        (limit, read_windows(section, watch))
+        let limit = limits::read(section, watch, for_each);
+        (limit, limits::read_windows(section, watch))
     };
     let is_complete = name.is_some() && limit.is_some();
     // A stand-in lets the other keys of an incomplete rule be checked.
@@ -175,7 +171,7 @@ fn read_one(
     }
     rule.repeat_interval = read_repeat(section);
     if !is_of_events {
-        let given = read_min_usd(section);
+        let given = limits::read_min_usd(section);
         if let Condition::BurnRate { min_usd, .. }
         | Condition::Reconciliation {
             unit: GapUnit::Percent { min_usd },
@@ -213,7 +209,7 @@ fn read_for_each(section: &SectionReader<'_>, watch: Watch) -> SubjectKind {
         && let Some((last, first)) = info.subjects.split_last()
     {
         let first: Vec<&str> = first.iter().map(|kind| kind.as_str()).collect();
-        let reason = if is_gap(watch) {
+        let reason = if limits::is_gap(watch) {
             ", because nothing else is billed separately"
         } else {
             ""
@@ -235,20 +231,6 @@ fn reject(section: &SectionReader<'_>, key: &'static str, watch: Watch) {
         let message = format!("does not apply to `watch = \"{word}\"`; remove it");
         section.problem(key, message);
     }
-}
-
-fn is_gap(watch: Watch) -> bool {
-    matches!(
-        watch,
-        Watch::ReconciliationUsd | Watch::ReconciliationPercent
-    )
-}
-
-fn read_min_usd(section: &SectionReader<'_>) -> Usd {
-    if !section.has("min_usd") {
-        section.record("min_usd", Usd::ZERO.to_string());
-    }
-    Usd::from_pico(read_usd(section, "min_usd").unwrap_or_default())
 }
 
 /// Reads `watch`. For reconciliation, the key of the limit decides whether the gap is measured in USD or percent.
@@ -274,40 +256,31 @@ impl NotifierNames<'_> {
             return vec![NotifierName::new("console")];
         }
         let has_a_task = |name: &str| self.of_teams.contains(name) || self.fallbacks.contains(name);
-        let all = || {
-            self.names
-                .iter()
-                .map(|name| NotifierName::from(name.as_str()))
-        };
-        let others: Vec<NotifierName> = all().filter(|name| !has_a_task(name.as_str())).collect();
-        if others.is_empty() {
-            all().collect()
-        } else {
-            others
+        let all = self.names.iter().map(String::as_str);
+        let mut names: Vec<&str> = all.clone().filter(|name| !has_a_task(name)).collect();
+        if names.is_empty() {
+            names.extend(all);
         }
+        names.into_iter().map(NotifierName::from).collect()
     }
 }
 
 fn read_labels(section: &SectionReader<'_>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
     for (label, text) in section.text_map("labels") {
-        let is_name = label
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        let is_name = !label.is_empty()
+            && !label.starts_with(|first: char| first.is_ascii_digit())
             && label
                 .bytes()
-                .next()
-                .is_some_and(|first| !first.is_ascii_digit());
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let is_own = resend::OWN_LABELS.contains(&label.as_str());
         if !is_name {
-            section.problem_at(
-                &text,
-                "is not a valid label name; use letters, digits and `_`, and no digit first",
-            );
-        } else if resend::OWN_LABELS.contains(&label.as_str()) {
-            section.problem_at(
-                &text,
-                "is a label that alerts set themselves; use another name",
-            );
+            let message =
+                "is not a valid label name; use letters, digits and `_`, and no digit first";
+            section.problem_at(&text, message);
+        } else if is_own {
+            let message = "is a label that alerts set themselves; use another name";
+            section.problem_at(&text, message);
         }
         labels.insert(label, text.value);
     }
@@ -341,97 +314,6 @@ fn read_matcher(rule: &SectionReader<'_>, watch: Watch, events: &[EventRule]) ->
     matcher
 }
 
-/// Reads the limit. There must be exactly one, and it must fit the watch.
-fn read_limit(section: &SectionReader<'_>, watch: Watch, for_each: SubjectKind) -> Option<Limit> {
-    let given = [
-        (Unit::Usd, "limit_usd", read_usd(section, "limit_usd")),
-        (
-            Unit::Tokens,
-            "limit_tokens",
-            read_count(section, "limit_tokens"),
-        ),
-        (
-            Unit::Requests,
-            "limit_requests",
-            read_count(section, "limit_requests"),
-        ),
-        (Unit::Seconds, "limit_age", read_age(section)),
-        (Unit::Percent, "limit_percent", read_percent(section)),
-    ];
-    let fits = |(unit, ..): &(Unit, &'static str, Option<Quantity>)| *unit == watch.unit();
-    let (_, fitting, limit) = given.into_iter().find(fits)?;
-    for (unit, key, _) in given {
-        if unit == watch.unit() || !section.has(key) {
-            continue;
-        }
-        let message = if watch == Watch::ReconciliationPercent && unit == Unit::Usd {
-            format!("and `{fitting}` are both set; keep one")
-        } else {
-            let word = watch.as_str();
-            format!("does not apply to `watch = \"{word}\"`; use `{fitting}`")
-        };
-        section.problem(key, message);
-    }
-    if section.has("limits_usd") || section.has("limits_file") {
-        return read_budget(section, watch);
-    }
-    if section.has("limit") {
-        if section.has(fitting) {
-            section.problem("limit", format!("and `{fitting}` are both set; keep one"));
-        }
-        return read_server_limit(section, watch, for_each, fitting);
-    }
-    if !section.has(fitting) {
-        let message = if is_gap(watch) {
-            "is missing; set it or `limit_percent`"
-        } else {
-            "is missing; every rule needs a limit"
-        };
-        section.problem(fitting, message);
-    }
-    if watch == Watch::BurnRate && limit == Some(0) {
-        section.problem(
-            "limit_usd",
-            "must be above zero for `watch = \"burn_rate\"`",
-        );
-    }
-    limit.map(Limit::Fixed)
-}
-
-/// Reads `windows`, such as `["24h", "3h"]`: the long one, then the short one.
-fn read_windows(section: &SectionReader<'_>, watch: Watch) -> Windows {
-    if watch != Watch::BurnRate {
-        if section.has("windows") {
-            section.problem("windows", "applies only to `watch = \"burn_rate\"`");
-        }
-        return Windows::default();
-    }
-    let Some(given) = section.texts("windows") else {
-        let Windows { long, short } = Windows::default();
-        let shown = [long, short].map(|hours| quoted(Period::Rolling(hours)));
-        section.record("windows", effective::list(shown));
-        return Windows::default();
-    };
-    let hours: Vec<Option<u32>> = given
-        .iter()
-        .map(|text| match Period::parse(&text.value) {
-            Some(Period::Rolling(hours)) if hours <= MAX_WINDOW => Some(hours),
-            Some(_) | None => None,
-        })
-        .collect();
-    match hours.as_slice() {
-        [Some(long), Some(short)] if short < long => Windows {
-            long: *long,
-            short: *short,
-        },
-        _ => {
-            let message = "must be a long and a short period of whole hours up to 31 days, for example `[\"24h\", \"3h\"]`";
-            section.problem("windows", message);
-            Windows::default()
-        }
-    }
-}
-
 fn read_inactive(section: &SectionReader<'_>) -> Vec<WeeklyWindow> {
     let mut windows = Vec::new();
     for text in section.texts_or_none("inactive_during") {
@@ -447,74 +329,6 @@ fn read_inactive(section: &SectionReader<'_>) -> Vec<WeeklyWindow> {
         }
     }
     windows
-}
-
-/// Reads limits by subject.
-fn read_budget(section: &SectionReader<'_>, watch: Watch) -> Option<Limit> {
-    let key = if section.has("limits_file") {
-        "limits_file"
-    } else {
-        "limits_usd"
-    };
-    let budget = budgets::read(section);
-    if !watch.info().is_spend {
-        section.problem(key, "applies only to `watch = \"spend\"`");
-        return None;
-    }
-    for other in ["limit_usd", "limit"] {
-        if section.has(other) {
-            section.problem(other, format!("and `{key}` are both set; keep one"));
-        }
-    }
-    budget.map(|budget| Limit::Budget(Arc::new(budget)))
-}
-
-fn read_age(section: &SectionReader<'_>) -> Option<Quantity> {
-    let age = durations::read(section, "limit_age")?;
-    if age.is_zero() {
-        section.problem("limit_age", "must be above zero, for example `2h`");
-        return None;
-    }
-    Some(Quantity::from(age.as_secs()))
-}
-
-/// Reads a percentage of the estimate. 0 is rejected, because every rounding would alert.
-fn read_percent(section: &SectionReader<'_>) -> Option<Quantity> {
-    let digits = section.digits("limit_percent")?.value;
-    let percent = Percent::parse(&format!("{digits}%"));
-    if percent.is_none() {
-        let message = format!("is {digits}, expected a percentage above 0, for example 5 or 2.5");
-        section.problem("limit_percent", message);
-    }
-    percent.map(|percent| Quantity::from(percent.millionths()))
-}
-
-fn read_server_limit(
-    section: &SectionReader<'_>,
-    watch: Watch,
-    for_each: SubjectKind,
-    fitting: &str,
-) -> Option<Limit> {
-    let choices = [
-        ("workspace", Some(Limit::Workspace)),
-        ("organization", Some(Limit::Organization)),
-    ];
-    let limit = section.choice("limit", &choices, &[], None)?;
-    if !watch.info().is_spend {
-        let message =
-            format!("applies only to spend, because Anthropic has no other limit; use `{fitting}`");
-        section.problem("limit", message);
-        return None;
-    }
-    let needed = match limit {
-        Limit::Workspace => SubjectKind::Workspace,
-        Limit::Organization | Limit::Fixed(_) | Limit::Budget(_) => SubjectKind::Organization,
-    };
-    if for_each != needed {
-        section.problem("limit", format!("requires `for_each = \"{needed}\"`"));
-        return None;
-    }
-    Some(limit)
 }
 
 fn read_clear_below(section: &SectionReader<'_>, default: Percent) -> Percent {

@@ -12,20 +12,21 @@ use spendwatch_domain::rules::watch::Unit;
 
 /// Renders all samples by metric.
 pub fn write(view: &View<'_>) -> Vec<(Metric, String)> {
-    let mut texts = BTreeMap::from([
-        (Metric::RuleLimitUsd, String::new()),
-        (Metric::RuleLimitTokens, String::new()),
-        (Metric::RuleLimitRequests, String::new()),
-        (Metric::RuleLimitSeconds, String::new()),
-        (Metric::RuleUsedRatio, String::new()),
-        (Metric::Alerts, String::new()),
-    ]);
+    let metrics = [
+        Metric::RuleLimitUsd,
+        Metric::RuleLimitTokens,
+        Metric::RuleLimitRequests,
+        Metric::RuleLimitSeconds,
+        Metric::RuleUsedRatio,
+        Metric::Alerts,
+    ];
+    let mut texts = BTreeMap::from(metrics.map(|metric| (metric, String::new())));
     // A closed period is measured besides the open one, but a series can only show one of them.
-    for measurement in view
+    let open = view
         .measurements
         .iter()
-        .filter(|measurement| !measurement.is_closed)
-    {
+        .filter(|measured| !measured.is_closed);
+    for measurement in open {
         if let Some(rule) = view.rules.get(measurement.rule) {
             write_measurement(&mut texts, view, rule, measurement);
         }
@@ -69,21 +70,12 @@ fn write_measurement(
         // Events have no limit, and each would need its own series.
         Unit::Severity => return,
     };
-    let value = unit.decimal(limit);
-    metric
-        .family()
-        .sample(texts.entry(metric).or_default(), &labels, value);
-    if let Some(ratio) = measurement
-        .figure
-        .value()
-        .and_then(|value| ratio(value, limit))
-    {
-        let family = Metric::RuleUsedRatio.family();
-        family.sample(
-            texts.entry(Metric::RuleUsedRatio).or_default(),
-            &labels,
-            ratio,
-        );
+    let text = texts.entry(metric).or_default();
+    metric.family().sample(text, &labels, unit.decimal(limit));
+    let used = measurement.figure.value();
+    if let Some(ratio) = used.and_then(|value| ratio(value, limit)) {
+        let text = texts.entry(Metric::RuleUsedRatio).or_default();
+        Metric::RuleUsedRatio.family().sample(text, &labels, ratio);
     }
 }
 

@@ -204,7 +204,7 @@ impl CommandContext<'_> {
     pub fn sent_invites(&self) -> Result<BTreeMap<String, Timestamp>, CommandError> {
         let mut sent = BTreeMap::new();
         self.each_success("users.invite", |one| {
-            sent.insert(one.target.to_lowercase(), one.at);
+            sent.insert(one.entry.target.to_lowercase(), one.entry.at);
         })?;
         Ok(sent)
     }
@@ -213,8 +213,8 @@ impl CommandContext<'_> {
     pub fn removed_users(&self) -> Result<BTreeMap<String, String>, CommandError> {
         let mut removed = BTreeMap::new();
         self.each_success("users.remove", |one| {
-            if let Some(email) = one.arguments.get("email") {
-                removed.insert(email.to_lowercase(), one.target);
+            if let Some(email) = one.entry.arguments.get("email") {
+                removed.insert(email.to_lowercase(), one.entry.target.clone());
             }
         })?;
         Ok(removed)

@@ -8,7 +8,6 @@ use base64::engine::general_purpose::STANDARD;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value, context};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 const STYLE: &str = include_str!("style.css");
@@ -60,7 +59,7 @@ pub fn page_response(
     status: StatusCode,
     template: PageTemplate,
     route: PageRoute,
-    view: &impl Serialize,
+    view: &serde_json::Value,
 ) -> Response {
     let mut response = match render(template, route, view) {
         Ok(page) => (status, Html(page)).into_response(),
@@ -95,7 +94,7 @@ fn policy() -> HeaderValue {
 fn render(
     template: PageTemplate,
     route: PageRoute,
-    view: &impl Serialize,
+    view: &serde_json::Value,
 ) -> Result<String, Error> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
+use serde_json::Value;
 
 use crate::app::App;
 use crate::http::alerts;
-use crate::http::fields::{FormFields, RequestError};
+use crate::http::body::{FormBody, RequestError};
 use crate::http::page::markup::{PageRoute, PageTemplate, page_response};
-use crate::http::page::view::{AckForm, AlertView, OverviewView, ProblemView};
-use crate::http::silences;
+use crate::http::page::view::AckForm;
+use crate::http::silences::{self, AckFields};
 use spendwatch_store::overview::OverviewLimits;
 
 /// Limits the page with thousands of alerts.
@@ -37,7 +38,7 @@ pub async fn overview(State(app): State<Arc<App>>) -> Response {
     match overview {
         Ok(overview) => {
             let organizations = app.published.organizations();
-            let view = OverviewView::new(&overview, &organizations, now);
+            let view = view::overview(&overview, &organizations, now);
             page_response(
                 StatusCode::OK,
                 PageTemplate::Overview,
@@ -51,7 +52,7 @@ pub async fn overview(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /alerts/{fingerprint}`: an alert with its history.
 pub async fn alert(State(app): State<Arc<App>>, Path(fingerprint): Path<String>) -> Response {
-    match alert_view(&app, &fingerprint, None).await {
+    match alert_view(&app, &fingerprint, &AckForm::default()).await {
         Ok(view) => page_response(StatusCode::OK, PageTemplate::Alert, PageRoute::Alert, &view),
         Err(error) => problem_response(&error, PageRoute::Alert),
     }
@@ -61,33 +62,23 @@ pub async fn alert(State(app): State<Arc<App>>, Path(fingerprint): Path<String>)
 pub async fn acknowledge(
     State(app): State<Arc<App>>,
     Path(fingerprint): Path<String>,
-    form: Result<FormFields, RequestError>,
+    form: Result<FormBody<AckFields>, RequestError>,
 ) -> Response {
-    let (form_values, outcome) = match form {
-        Ok(FormFields(fields)) => {
-            let typed = |name: &str| fields.peek(name).unwrap_or_default().to_owned();
-            let (author, comment) = (typed("author"), typed("comment"));
-            let outcome = silences::acknowledge_alert(&app, &fingerprint, fields).await;
-            (
-                AckForm {
-                    author,
-                    comment,
-                    problem: String::new(),
-                },
-                outcome,
-            )
+    let mut shown = AckForm::default();
+    let outcome = match form {
+        Ok(FormBody(by)) => {
+            shown.author.clone_from(&by.author);
+            shown.comment = by.comment.clone().unwrap_or_default();
+            silences::acknowledge_alert(&app, &fingerprint, by).await
         }
-        Err(error) => (AckForm::default(), Err(error)),
+        Err(error) => Err(error),
     };
     let Err(error) = outcome else {
         return redirect_to_alert(&fingerprint);
     };
     let (status, message) = error.status_and_message();
-    let form_values = AckForm {
-        problem: message,
-        ..form_values
-    };
-    match alert_view(&app, &fingerprint, Some(form_values)).await {
+    shown.problem = message;
+    match alert_view(&app, &fingerprint, &shown).await {
         Ok(view) => page_response(status, PageTemplate::Alert, PageRoute::AckForm, &view),
         Err(error) => problem_response(&error, PageRoute::AckForm),
     }
@@ -108,22 +99,13 @@ fn redirect_to_alert(fingerprint: &str) -> Response {
     }
 }
 
-async fn alert_view(
-    app: &App,
-    fingerprint: &str,
-    form_values: Option<AckForm>,
-) -> Result<AlertView, RequestError> {
+async fn alert_view(app: &App, fingerprint: &str, form: &AckForm) -> Result<Value, RequestError> {
     let shown = app
         .store
         .displayed_alert(fingerprint, app.published.privacy())
         .await?;
     let (shown, changes) = shown.ok_or_else(|| alerts::not_found(fingerprint))?;
-    Ok(AlertView::new(
-        &shown,
-        &changes,
-        form_values,
-        app.clock.now(),
-    ))
+    Ok(view::alert(&shown, &changes, form, app.clock.now()))
 }
 
 fn problem_response(error: &RequestError, route: PageRoute) -> Response {
@@ -132,6 +114,6 @@ fn problem_response(error: &RequestError, route: PageRoute) -> Response {
         status,
         PageTemplate::Problem,
         route,
-        &ProblemView::new(&message),
+        &view::problem(&message),
     )
 }

@@ -67,19 +67,16 @@ pub fn frame_key(rule: &Rule) -> Option<PeriodKey> {
 
 /// Returns all periods whose figures a rule uses, the longest first.
 pub fn frame_keys(rule: &Rule) -> Vec<PeriodKey> {
-    match &rule.condition {
-        Condition::BurnRate { windows, .. } => [windows.long, windows.short]
+    if let Condition::BurnRate { windows, .. } = &rule.condition {
+        return [windows.long, windows.short]
             .map(burn_rate::frame_key)
-            .into(),
-        Condition::Spend(limit)
-        | Condition::Tokens(limit)
-        | Condition::Requests(limit)
-        | Condition::Reconciliation { limit, .. } => vec![PeriodKey {
-            period: limit.period,
-            zone: rule.zone.clone(),
-        }],
-        Condition::DataAge { .. } | Condition::Lifecycle(_) => Vec::new(),
+            .into();
     }
+    let key = rule.period_limit().map(|limit| PeriodKey {
+        period: limit.period,
+        zone: rule.zone.clone(),
+    });
+    key.into_iter().collect()
 }
 
 /// Measures a rule for all of its subjects in the open period, and in the one just closed if that ended after `began`.
@@ -95,18 +92,14 @@ pub fn measure(
     if !covers_organization(rule, snapshot) {
         return Vec::new();
     }
-    let limits = match &rule.condition {
-        Condition::Lifecycle(events) => {
-            return lifecycle::measure(index, rule, events, eval_context, open_slots, began);
-        }
-        Condition::DataAge { for_each, limit } => {
-            return data_age::measure(index, rule, *for_each, *limit, eval_context);
-        }
-        Condition::Spend(limits)
-        | Condition::Tokens(limits)
-        | Condition::Requests(limits)
-        | Condition::BurnRate { limit: limits, .. }
-        | Condition::Reconciliation { limit: limits, .. } => limits,
+    if let Condition::Lifecycle(events) = &rule.condition {
+        return lifecycle::measure(index, rule, events, eval_context, open_slots, began);
+    }
+    if let Condition::DataAge { for_each, limit } = &rule.condition {
+        return data_age::measure(index, rule, *for_each, *limit, eval_context);
+    }
+    let Some(limits) = rule.period_limit() else {
+        return Vec::new();
     };
     if !is_reported(rule, limits.for_each, snapshot.figures) {
         return Vec::new();
@@ -172,12 +165,9 @@ pub fn is_ready(rule: &Rule, snapshot: &OrganizationSnapshot<'_>) -> bool {
     if let Condition::Lifecycle(events) = &rule.condition {
         return lifecycle::is_ready(events, snapshot);
     }
-    let start = frame_key(rule).and_then(|key| {
-        snapshot
-            .figures
-            .period_sums(&key)
-            .map(|(open, _)| open.period.span.start)
-    });
+    let key = frame_key(rule);
+    let open = key.and_then(|key| Some(snapshot.figures.period_sums(&key)?.0));
+    let start = open.map(|open| open.period.span.start);
     let is_read = |part: &Part| {
         let state = snapshot.figures.part_state(part);
         let is_known = |start: Timestamp| {
@@ -266,23 +256,22 @@ impl<'a> Measurer<'a> {
             let member = self.eval_context.parts.get(index)?;
             let is_left_out = member.is_removed && self.limits.for_each == SubjectKind::Workspace;
             let is_counted = !is_left_out && self.filter.has_part(member);
-            let addend = || Addend {
-                completeness: if member.is_removed {
-                    Completeness::Whole
-                } else {
-                    completeness(state, self.frame, self.is_closed, settle)
-                },
-                fell: state
-                    .decreased
-                    .iter()
-                    .any(|hour| self.frame.hours.contains(*hour)),
-                as_of: state.as_of.filter(|_| !member.is_removed),
-            };
             is_counted.then(|| CountedPart {
                 state,
                 member,
                 cells: self.frame.sums_of(index),
-                addend: addend(),
+                addend: Addend {
+                    completeness: if member.is_removed {
+                        Completeness::Whole
+                    } else {
+                        completeness(state, self.frame, self.is_closed, settle)
+                    },
+                    fell: state
+                        .decreased
+                        .iter()
+                        .any(|hour| self.frame.hours.contains(*hour)),
+                    as_of: state.as_of.filter(|_| !member.is_removed),
+                },
             })
         })
     }
@@ -305,7 +294,7 @@ impl<'a> Measurer<'a> {
 
     /// Downgrades an addend that contains tokens without a price, because their spend is missing.
     fn with_unpriced(&self, addend: Addend, amounts: &Amounts) -> Addend {
-        let lacks_price = self.watch.info().is_spend && amounts.unpriced > 0;
+        let lacks_price = amounts.unpriced > 0 && self.watch.info().is_spend;
         if lacks_price && addend.completeness == Completeness::Whole {
             Addend {
                 completeness: Completeness::LowerBound,

@@ -120,11 +120,7 @@ impl Severity {
 
     /// Returns 1 to 3: the quantity that a lifecycle rule measures for an event that holds.
     pub const fn rank(self) -> Quantity {
-        match self {
-            Severity::Info => 1,
-            Severity::Warning => 2,
-            Severity::Critical => 3,
-        }
+        self as Quantity + 1
     }
 
     /// Parses the word of [`Severity::as_str`].
@@ -242,21 +238,14 @@ impl Condition {
 
     /// Returns the thresholds of a rule that sets none.
     fn default_thresholds(&self) -> Vec<Threshold> {
-        match self {
-            Condition::Lifecycle(events) => Severity::ALL
-                .into_iter()
-                .filter(|severity| events.iter().any(|rule| rule.severity == *severity))
-                .map(Threshold::for_event)
-                .collect(),
-            Condition::Spend(_)
-            | Condition::Tokens(_)
-            | Condition::Requests(_)
-            | Condition::BurnRate { .. }
-            | Condition::DataAge { .. }
-            | Condition::Reconciliation { .. } => {
-                vec![Threshold::critical(self.watch().info().threshold)]
-            }
-        }
+        let Condition::Lifecycle(events) = self else {
+            return vec![Threshold::critical(self.watch().info().threshold)];
+        };
+        Severity::ALL
+            .into_iter()
+            .filter(|severity| events.iter().any(|rule| rule.severity == *severity))
+            .map(Threshold::for_event)
+            .collect()
     }
 }
 

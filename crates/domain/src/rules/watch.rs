@@ -69,79 +69,37 @@ pub struct WatchInfo {
     pub threshold: Percent,
 }
 
-const USAGE: WatchInfo = WatchInfo {
-    word: "",
-    stored: "",
-    unit: Unit::Usd,
-    subjects: &SubjectKind::ALL,
-    is_by_user: true,
-    has_period: true,
-    is_spend: false,
-    has_contributors: true,
-    threshold: Percent::HUNDRED,
-};
-const SPEND: WatchInfo = WatchInfo {
-    word: "spend",
-    stored: "spend",
-    is_spend: true,
-    ..USAGE
-};
-const BURN_RATE: WatchInfo = WatchInfo {
-    word: "burn_rate",
-    stored: "burn_rate",
-    // A burn rate that uses up the limit exactly is normal; three times as much is not.
-    threshold: Percent::from_whole(300),
-    ..SPEND
-};
-const TOKENS: WatchInfo = WatchInfo {
-    word: "tokens",
-    stored: "tokens",
-    unit: Unit::Tokens,
-    ..USAGE
-};
-const REQUESTS: WatchInfo = WatchInfo {
-    word: "requests",
-    stored: "requests",
-    unit: Unit::Requests,
-    ..USAGE
-};
-const DATA_AGE: WatchInfo = WatchInfo {
-    word: "data_age",
-    stored: "data_age",
-    unit: Unit::Seconds,
-    subjects: &[SubjectKind::Organization, SubjectKind::Workspace],
-    is_by_user: false,
-    has_period: false,
-    has_contributors: false,
-    ..USAGE
-};
-const RECONCILIATION_USD: WatchInfo = WatchInfo {
-    word: "reconciliation",
-    stored: "reconciliation_usd",
-    // Nothing else is billed separately.
-    subjects: &[
-        SubjectKind::Organization,
-        SubjectKind::Workspace,
-        SubjectKind::Model,
-    ],
-    is_by_user: false,
-    ..USAGE
-};
-const RECONCILIATION_PERCENT: WatchInfo = WatchInfo {
-    stored: "reconciliation_percent",
-    unit: Unit::Percent,
-    has_contributors: false,
-    ..RECONCILIATION_USD
-};
-const LIFECYCLE: WatchInfo = WatchInfo {
-    word: "lifecycle",
-    stored: "lifecycle",
-    unit: Unit::Severity,
-    subjects: &[],
-    has_period: false,
-    has_contributors: false,
-    ..USAGE
-};
+impl WatchInfo {
+    /// Describes a watch of usage.
+    const fn usage(word: &'static str, unit: Unit) -> WatchInfo {
+        WatchInfo {
+            word,
+            stored: word,
+            unit,
+            subjects: &SubjectKind::ALL,
+            is_by_user: true,
+            has_period: true,
+            is_spend: false,
+            has_contributors: true,
+            threshold: Percent::HUNDRED,
+        }
+    }
+
+    /// Describes a watch of the difference between bill and estimate.
+    const fn reconciliation(stored: &'static str, unit: Unit) -> WatchInfo {
+        WatchInfo {
+            stored,
+            // Nothing else is billed separately.
+            subjects: &[
+                SubjectKind::Organization,
+                SubjectKind::Workspace,
+                SubjectKind::Model,
+            ],
+            is_by_user: false,
+            ..WatchInfo::usage("reconciliation", unit)
+        }
+    }
+}
 
 impl Watch {
     pub const ALL: [Watch; 8] = [
@@ -156,16 +114,38 @@ impl Watch {
     ];
 
     /// Returns what fits this watch.
-    pub const fn info(self) -> &'static WatchInfo {
+    pub const fn info(self) -> WatchInfo {
         match self {
-            Watch::Spend => &SPEND,
-            Watch::BurnRate => &BURN_RATE,
-            Watch::Tokens => &TOKENS,
-            Watch::Requests => &REQUESTS,
-            Watch::DataAge => &DATA_AGE,
-            Watch::ReconciliationUsd => &RECONCILIATION_USD,
-            Watch::ReconciliationPercent => &RECONCILIATION_PERCENT,
-            Watch::Lifecycle => &LIFECYCLE,
+            Watch::Spend => WatchInfo {
+                is_spend: true,
+                ..WatchInfo::usage("spend", Unit::Usd)
+            },
+            Watch::BurnRate => WatchInfo {
+                is_spend: true,
+                // A burn rate that uses up the limit exactly is normal; three times as much is not.
+                threshold: Percent::from_whole(300),
+                ..WatchInfo::usage("burn_rate", Unit::Usd)
+            },
+            Watch::Tokens => WatchInfo::usage("tokens", Unit::Tokens),
+            Watch::Requests => WatchInfo::usage("requests", Unit::Requests),
+            Watch::DataAge => WatchInfo {
+                subjects: &[SubjectKind::Organization, SubjectKind::Workspace],
+                is_by_user: false,
+                has_period: false,
+                has_contributors: false,
+                ..WatchInfo::usage("data_age", Unit::Seconds)
+            },
+            Watch::ReconciliationUsd => WatchInfo::reconciliation("reconciliation_usd", Unit::Usd),
+            Watch::ReconciliationPercent => WatchInfo {
+                has_contributors: false,
+                ..WatchInfo::reconciliation("reconciliation_percent", Unit::Percent)
+            },
+            Watch::Lifecycle => WatchInfo {
+                subjects: &[],
+                has_period: false,
+                has_contributors: false,
+                ..WatchInfo::usage("lifecycle", Unit::Severity)
+            },
         }
     }
 

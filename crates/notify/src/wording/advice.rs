@@ -3,6 +3,7 @@
 use crate::envelope::Links;
 use crate::wording::{events, formatting};
 use spendwatch_domain::alerts::notification::{Contributor, Fact};
+use spendwatch_domain::org::events::Event;
 use spendwatch_domain::units::ids::UNATTRIBUTED;
 use spendwatch_domain::units::subject::SubjectKind;
 
@@ -40,12 +41,19 @@ impl Advice {
 
 /// Returns the next step for an event.
 pub fn about_event(fact: &Fact, links: &Links) -> Vec<Advice> {
-    let advice = fact.event().map(|(event, _)| {
-        let next_step = events::wording(event).next_step;
-        let (text, page) = next_step(fact, &formatting::subject(fact));
-        Advice::with_settings(text, links, page)
-    });
-    advice.into_iter().collect()
+    let Some((event, _)) = fact.event() else {
+        return Vec::new();
+    };
+    let wording = events::wording(event);
+    let (mut subject, mut page) = (formatting::subject(fact), wording.page);
+    if event == Event::LimitRemoved {
+        subject = format!("the limit of {subject}");
+        if fact.identity.slot.subject.kind == SubjectKind::Organization {
+            (subject, page) = ("the organization's limit".to_owned(), "limits");
+        }
+    }
+    let text = (wording.next_step)(&subject);
+    vec![Advice::with_settings(text, links, page)]
 }
 
 /// Returns the next step for data that is too old.

@@ -1,6 +1,6 @@
 //! What caused the spend of one alert.
 
-use crate::wording::{formatting, watches};
+use crate::wording::{formatting, periods, watches};
 use spendwatch_domain::alerts::notification::{Contributor, Fact};
 use spendwatch_domain::rules::watch::{Quantity, Watch};
 use spendwatch_domain::units::money::overage_percent;
@@ -71,7 +71,7 @@ fn growth(fact: &Fact, contributor: &Contributor) -> String {
     let Some(before) = contributor.before else {
         return "no data for the previous period".to_owned();
     };
-    let point = formatting::comparison_point(fact);
+    let point = periods::comparison_point(fact);
     if before == 0 && contributor.value > 0 {
         return format!("new, nothing {point}");
     }

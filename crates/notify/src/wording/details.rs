@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::wording::{events, formatting, watches};
+use crate::wording::{events, formatting, periods, watches};
 use spendwatch_domain::alerts::notification::{Fact, Reason, Reconciled};
 use spendwatch_domain::org::events::Event;
 use spendwatch_domain::rules::watch::{Quantity, Unit};
@@ -44,7 +44,7 @@ pub fn fields(fact: &Fact) -> Vec<MessageField> {
     if let Some(forecast) = fact.forecast.filter(|_| fact.reason != Reason::Resolved) {
         fields.push(field("Forecast", forecast_text(fact, forecast.pico())));
     }
-    if let Some(period) = formatting::period(fact) {
+    if let Some(period) = periods::period(fact) {
         let between = formatting::time_range(fact.span, &fact.zone_name);
         fields.push(field("Period", format!("{period}, {between}")));
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::envelope::{Links, MAX_FRESH_AGE};
-use crate::wording::{events, formatting};
+use crate::wording::{events, formatting, periods};
 use spendwatch_domain::digest::{
     DataGap, Digest, Forecast, IdleKey, LimitUse, OpenAlert, SpendBreakdown, SubjectSpend,
     Truncated,
@@ -218,7 +218,7 @@ pub fn blocks(bar: &ChartBar) -> String {
 /// `week 47 of 2026`, or start and end.
 fn period(digest: &Digest) -> String {
     match &digest.label {
-        Some(label) => formatting::period_name(label),
+        Some(label) => periods::period_name(label),
         None => formatting::time_range(digest.span, &digest.zone_name),
     }
 }
@@ -253,7 +253,7 @@ fn title(digest: &Digest, dollars: fn(Usd) -> String) -> String {
 
 /// `week`: the unit of the digest's period.
 fn unit(digest: &Digest) -> &'static str {
-    digest.label.as_deref().map_or("period", formatting::unit)
+    digest.label.as_deref().map_or("period", periods::unit)
 }
 
 /// `$600.00 in the week before; month to date $5,630.00, forecast $7,210.00`.
@@ -269,7 +269,7 @@ fn summary(digest: &Digest) -> String {
     match &digest.forecast {
         Some(forecast) => format!(
             "{before}; {} to date {}, forecast {}",
-            formatting::unit(&forecast.label),
+            periods::unit(&forecast.label),
             formatting::dollars(forecast.so_far),
             formatting::dollars(forecast.spend)
         ),
@@ -355,7 +355,7 @@ fn short_label(label: &str) -> String {
     }
     match label.parse::<Date>() {
         Ok(date) => date.strftime("%a %e %b").to_string(),
-        Err(_) => formatting::period_name(label),
+        Err(_) => periods::period_name(label),
     }
 }
 
@@ -403,7 +403,7 @@ fn list_rows<T>(
 
 fn forecast_rows(digest: &Digest) -> Vec<DigestRow> {
     let forecast_row = |forecast: &Forecast| {
-        let name = formatting::period_name(&forecast.label);
+        let name = periods::period_name(&forecast.label);
         let so_far = formatting::dollars(forecast.so_far);
         let note = format!("at the rate of the last 7 days; {so_far} to date");
         row(&name, &formatting::dollars(forecast.spend), &note)

@@ -6,7 +6,6 @@ use crate::wording::formatting;
 use spendwatch_domain::alerts::notification::Fact;
 use spendwatch_domain::org::events::Event;
 use spendwatch_domain::units::plural::counted;
-use spendwatch_domain::units::subject::SubjectKind;
 
 /// The texts of one event.
 pub struct EventWording {
@@ -24,8 +23,10 @@ pub struct EventWording {
     pub cleared: &'static str,
     /// Why an alert ended although the event held.
     pub expired: &'static str,
-    /// The next step for a subject, and the page of the Console's settings for it.
-    pub next_step: fn(&Fact, &str) -> (String, &'static str),
+    /// The next step for a subject.
+    pub next_step: fn(&str) -> String,
+    /// The page of the Console's settings for it.
+    pub page: &'static str,
 }
 
 /// What the state of an event may name.
@@ -46,10 +47,10 @@ const WORKSPACE_CREATED: EventWording = EventWording {
     field: "Created",
     cleared: "it turned out to be older",
     expired: "it is no longer new",
-    next_step: |_, subject| {
-        let text = format!("Check whether {subject} is expected, and set a spend limit for it");
-        (text, "workspaces")
+    next_step: |subject| {
+        format!("Check whether {subject} is expected, and set a spend limit for it")
     },
+    page: "workspaces",
 };
 const KEY_CREATED: EventWording = EventWording {
     noun: "new API key",
@@ -58,10 +59,8 @@ const KEY_CREATED: EventWording = EventWording {
         let by = by.unwrap_or_default();
         format!("{} created on {}{by}", of.subject, of.date)
     },
-    next_step: |_, subject| {
-        let text = format!("Check whether {subject} is expected; if not, revoke it");
-        (text, "keys")
-    },
+    next_step: |subject| format!("Check whether {subject} is expected; if not, revoke it"),
+    page: "keys",
     ..WORKSPACE_CREATED
 };
 const KEY_IDLE: EventWording = EventWording {
@@ -72,11 +71,10 @@ const KEY_IDLE: EventWording = EventWording {
     field: "Idle since",
     cleared: "the key was used again or deactivated, or the rule now allows a longer idle time",
     expired: "it is no longer new",
-    next_step: |_, subject| {
-        let text =
-            format!("Ask the creator of {subject} whether it is still needed; if not, revoke it");
-        (text, "keys")
+    next_step: |subject| {
+        format!("Ask the creator of {subject} whether it is still needed; if not, revoke it")
     },
+    page: "keys",
 };
 const KEY_OF_REMOVED_USER: EventWording = EventWording {
     prefix: "orphaned",
@@ -90,12 +88,12 @@ const KEY_OF_REMOVED_USER: EventWording = EventWording {
     field: "Created",
     cleared: "the key was deactivated, or its creator is back in the organization",
     expired: "it is no longer new",
-    next_step: |_, subject| {
-        let text = format!(
+    next_step: |subject| {
+        format!(
             "Find out what uses {subject}, replace it with a key of a current user, then revoke it"
-        );
-        (text, "keys")
+        )
     },
+    page: "keys",
 };
 const KEY_EXPIRING: EventWording = EventWording {
     prefix: "expiring",
@@ -105,19 +103,17 @@ const KEY_EXPIRING: EventWording = EventWording {
     field: "Expires",
     cleared: "the key was deactivated or now expires later",
     expired: "the key has expired",
-    next_step: |_, subject| {
-        let text = format!("Create a new key and replace {subject} before it expires");
-        (text, "keys")
-    },
+    next_step: |subject| format!("Create a new key and replace {subject} before it expires"),
+    page: "keys",
 };
 const USER_IDLE: EventWording = EventWording {
     noun: "idle user",
     state: |of| format!("{}: no activity for {}", of.subject, of.ago),
     cleared: "the user is active again, or the rule now allows a longer idle time",
-    next_step: |_, subject| {
-        let text = format!("Ask whether {subject} still needs access; if not, remove the user");
-        (text, "members")
+    next_step: |subject| {
+        format!("Ask whether {subject} still needs access; if not, remove the user")
     },
+    page: "members",
     ..KEY_IDLE
 };
 const LIMIT_REMOVED: EventWording = EventWording {
@@ -128,15 +124,8 @@ const LIMIT_REMOVED: EventWording = EventWording {
     field: "Removed",
     cleared: "there is a limit again",
     expired: "it is no longer new",
-    next_step: |fact, subject| {
-        if fact.identity.slot.subject.kind == SubjectKind::Organization {
-            let text = "Find out who removed the organization's limit, and set a new one";
-            (text.to_owned(), "limits")
-        } else {
-            let text = format!("Find out who removed the limit of {subject}, and set a new one");
-            (text, "workspaces")
-        }
-    },
+    next_step: |subject| format!("Find out who removed {subject}, and set a new one"),
+    page: "workspaces",
 };
 
 /// Returns the texts of an event.

@@ -1,7 +1,7 @@
 //! The first and second line about one alert, and its mail subject.
 
 use crate::wording::resolution::end_reason;
-use crate::wording::{events, formatting, watches};
+use crate::wording::{events, formatting, periods, watches};
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_domain::units::ids::{UNASSIGNED, UNATTRIBUTED};
 use spendwatch_domain::units::subject::SubjectKind;
@@ -72,7 +72,7 @@ pub fn subject_line(fact: &Fact) -> String {
         }
         None => value,
     };
-    match formatting::period(fact) {
+    match periods::period(fact) {
         Some(period) => format!("{name} {amounts}, {period}"),
         None => format!("{name} {amounts}"),
     }

@@ -3,8 +3,6 @@
 //! One alert is shown in full. Several are grouped by rule with totals, and the worst have a line each. Names are already
 //! cleaned; each receiver escapes the texts for its own format.
 
-use jiff::Timestamp;
-
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_domain::rules::rule::Severity;
 use spendwatch_domain::units::plural::counted;
@@ -12,10 +10,10 @@ use spendwatch_domain::units::plural::counted;
 use crate::envelope::Envelope;
 use crate::wording::advice::Advice;
 use crate::wording::details::{self, MessageField};
-use crate::wording::formatting;
 use crate::wording::grouping::{RuleFacts, by_rule, by_rule_with_lines, totals};
 use crate::wording::watches::advise;
 use crate::wording::{contributors, headline, resolution};
+use crate::wording::{formatting, periods};
 
 /// Maximum alerts with a line of their own.
 pub const MAX_LINES: usize = 20;
@@ -178,16 +176,14 @@ fn subject_of_one(fact: &Fact) -> String {
 
 /// `[3 critical, 9 warning] 12 alerts: acme, November 2026`.
 fn subject_of_many(facts: &[Fact]) -> String {
-    let mut organizations: Vec<String> = facts
-        .iter()
-        .map(|fact| formatting::clean(fact.identity.organization.as_str()))
-        .collect();
+    let name = |fact: &Fact| formatting::clean(fact.identity.organization.as_str());
+    let mut organizations: Vec<String> = facts.iter().map(name).collect();
     organizations.sort_unstable();
     organizations.dedup();
     let others = if organizations.len() > 3 { ", …" } else { "" };
     organizations.truncate(3);
-    let period = facts.first().and_then(formatting::period);
-    let is_common = facts.iter().all(|fact| formatting::period(fact) == period);
+    let period = facts.first().and_then(periods::period);
+    let is_common = facts.iter().all(|fact| periods::period(fact) == period);
     let period = period.filter(|_| is_common);
     format!(
         "[{}] {}: {}{others}{}",
@@ -200,40 +196,29 @@ fn subject_of_many(facts: &[Fact]) -> String {
 
 /// `3 critical, 9 warning, 2 resolved`.
 fn counts(facts: &[Fact]) -> String {
-    let mut parts = Vec::new();
-    for severity in Severity::ALL.into_iter().rev() {
-        let n = facts
-            .iter()
-            .filter(|fact| fact.reason != Reason::Resolved && fact.threshold.severity == severity)
-            .count();
-        if n > 0 {
-            parts.push(format!("{n} {severity}"));
+    let word = |fact: &Fact| {
+        if fact.reason == Reason::Resolved {
+            fact.public_reason().as_str()
+        } else {
+            fact.threshold.severity.as_str()
         }
-    }
-    for (reason, word) in [(Reason::Lowered, "lowered"), (Reason::Resolved, "resolved")] {
-        let is_over = |fact: &&Fact| fact.reason == Reason::Resolved;
-        let ended = facts.iter().filter(is_over);
-        let n = ended.filter(|fact| fact.public_reason() == reason).count();
-        if n > 0 {
-            parts.push(format!("{n} {word}"));
-        }
-    }
-    parts.join(", ")
+    };
+    let count = |shown: &str| {
+        let n = facts.iter().filter(|fact| word(fact) == shown).count();
+        (n > 0).then(|| format!("{n} {shown}"))
+    };
+    let words = ["critical", "warning", "info", "lowered", "resolved"];
+    let counts: Vec<String> = words.into_iter().filter_map(count).collect();
+    counts.join(", ")
 }
 
 fn totals_by_rule(facts: &[Fact]) -> String {
     let groups = by_rule(facts);
-    let shown: Vec<String> = groups
-        .iter()
-        .take(3)
-        .map(|group| {
-            format!(
-                "{}: {}",
-                formatting::clean(group.rule.as_str()),
-                totals(&group.facts)
-            )
-        })
-        .collect();
+    let total = |group: &RuleFacts<'_>| {
+        let rule = formatting::clean(group.rule.as_str());
+        format!("{rule}: {}", totals(&group.facts))
+    };
+    let shown: Vec<String> = groups.iter().take(3).map(total).collect();
     let others = if groups.len() > 3 { "; …" } else { "" };
     format!("{}{others}", shown.join("; "))
 }
@@ -254,21 +239,19 @@ fn roundup(facts: &[Fact], envelope: &Envelope<'_>, max_lines: usize) -> AlertLi
     let groups = by_rule_with_lines(facts, max_lines);
     let (shown, rest) = groups.split_at(groups.len().min(MAX_GROUPS));
     let n_rest: usize = rest.iter().map(|group| group.facts.len()).sum();
+    let has_totals = groups.len() > 1;
+    let groups = shown.iter().map(|group| rule_group(group, has_totals));
+    let more = || {
+        format!(
+            "and {n_rest} more from {}",
+            counted(rest.len(), "other rule")
+        )
+    };
+    let worst = facts.first();
     AlertList {
-        groups: shown
-            .iter()
-            .map(|group| rule_group(group, groups.len() > 1))
-            .collect(),
-        more: (n_rest > 0).then(|| {
-            format!(
-                "and {n_rest} more from {}",
-                counted(rest.len(), "other rule")
-            )
-        }),
-        advice: facts
-            .first()
-            .map(|worst| advise(worst, envelope.links))
-            .unwrap_or_default(),
+        groups: groups.collect(),
+        more: (n_rest > 0).then(more),
+        advice: worst.map_or(Vec::new(), |worst| advise(worst, envelope.links)),
     }
 }
 
@@ -321,25 +304,12 @@ fn lower_first(text: &str) -> String {
 
 /// Notes depend on the time of the attempt, so they are not part of the frozen facts.
 fn notes(envelope: &Envelope<'_>) -> Vec<String> {
-    let decided_at = newest_decision(envelope);
-    let zone_name = envelope
-        .facts
-        .first()
-        .map_or("UTC", |fact| fact.zone_name.as_str());
-    let when = formatting::time(decided_at, zone_name);
-    let age = formatting::duration(envelope.age());
-    if envelope.is_replay || envelope.is_old() {
-        vec![format!("Delayed by {age}. State as of {when}.")]
-    } else {
-        Vec::new()
+    if !envelope.is_replay && !envelope.is_old() {
+        return Vec::new();
     }
-}
-
-fn newest_decision(envelope: &Envelope<'_>) -> Timestamp {
-    envelope
-        .facts
-        .iter()
-        .map(|fact| fact.decided_at)
-        .max()
-        .unwrap_or(envelope.created_at)
+    let zone_name = envelope.facts.first().map_or("UTC", |fact| &fact.zone_name);
+    let newest = envelope.facts.iter().map(|fact| fact.decided_at).max();
+    let when = formatting::time(newest.unwrap_or(envelope.created_at), zone_name);
+    let age = formatting::duration(envelope.age());
+    vec![format!("Delayed by {age}. State as of {when}.")]
 }

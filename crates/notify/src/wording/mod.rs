@@ -2,6 +2,8 @@
 
 pub mod formatting;
 
+pub mod periods;
+
 pub mod events;
 
 pub mod advice;

@@ -2,7 +2,7 @@
 
 use crate::envelope::Links;
 use crate::wording::advice::{self, Advice};
-use crate::wording::{events, formatting};
+use crate::wording::{events, formatting, periods};
 use spendwatch_domain::alerts::notification::{Fact, Reason, Reconciled};
 use spendwatch_domain::rules::watch::Watch;
 
@@ -82,7 +82,7 @@ const BURN_RATE: WatchWording = WatchWording {
         None => format!("{subject} is on track to spend {value}"),
     },
     summary: |fact, amounts| {
-        let window = formatting::period(fact).unwrap_or_default();
+        let window = periods::period(fact).unwrap_or_default();
         format!("{amounts} in a whole period, at the rate of {window}")
     },
     cleared: |threshold| format!("burn rate fell below {threshold}"),
@@ -107,7 +107,7 @@ const RECONCILIATION_USD: WatchWording = WatchWording {
     field: "Gap",
     key: "gap_usd",
     state: |fact, subject, value| {
-        let in_period = formatting::in_period(fact);
+        let in_period = periods::in_period(fact);
         format!("bill and estimate of {subject} differ by {value} {in_period}")
     },
     amounts: |value, limit| format!("gap {value}, limit {limit}"),
@@ -189,13 +189,13 @@ fn in_period(fact: &Fact) -> String {
     } else {
         ""
     };
-    format!("{}{ended}", formatting::in_period(fact))
+    format!("{}{ended}", periods::in_period(fact))
 }
 
 /// `workspace Search is 13% over its November limit`.
 fn usage(fact: &Fact, subject: &str, spent: &str, noun: &str) -> String {
     let Some(limit) = fact.limit else {
-        return format!("{subject} {spent} {}", formatting::in_period(fact));
+        return format!("{subject} {spent} {}", periods::in_period(fact));
     };
     if limit <= 0 {
         return format!("{subject} {spent} where no {noun} allowed");
@@ -210,6 +210,6 @@ fn usage(fact: &Fact, subject: &str, spent: &str, noun: &str) -> String {
     };
     let at_least = formatting::at_least(fact);
     let share = formatting::headline_share(limit, quantity);
-    let limit_name = formatting::limit_name(fact);
+    let limit_name = periods::limit_name(fact);
     format!("{subject} {text} {at_least}{share} {preposition} {limit_name}")
 }

@@ -11,7 +11,7 @@ use crate::figures::figure::Figure;
 use crate::figures::snapshot::{EvalContext, OrganizationSnapshot};
 use crate::org::directory::Presence;
 use crate::org::events::{Event, RequiredLists};
-use crate::org::inventory::{InventoryKey, InventoryUser};
+use crate::org::inventory::InventoryKey;
 use crate::org::teams;
 use crate::rules::rule::{EventRule, Rule};
 use crate::units::ids::{ActorId, ApiKeyId, UNASSIGNED, WorkspaceId};
@@ -41,7 +41,8 @@ pub(super) fn measure(
     began: Timestamp,
 ) -> Vec<Measurement> {
     let snapshot = &eval_context.snapshot;
-    let context = EventContext {
+    let context = |rule| EventContext {
+        rule,
         snapshot,
         now: eval_context.now,
         began,
@@ -73,7 +74,7 @@ pub(super) fn measure(
     let mut measurements = Vec::new();
     for event_rule in events {
         for subject in candidates(event_rule.event, snapshot) {
-            let status = context.status(event_rule, &subject);
+            let status = context(event_rule).status(&subject);
             let holds = matches!(status, EventStatus::Holds(_));
             if holds && covers_subject(rule, &subject, snapshot) {
                 measurements.push(measurement(event_rule, subject, status));
@@ -84,11 +85,9 @@ pub(super) fn measure(
         let Some(event_rule) = slot.event.and_then(|event| rule.event(event)) else {
             continue;
         };
-        match context.status(event_rule, &slot.subject) {
-            EventStatus::Holds(_) => {}
-            status @ (EventStatus::Ended | EventStatus::Absent | EventStatus::Unknown) => {
-                measurements.push(measurement(event_rule, slot.subject.clone(), status));
-            }
+        let status = context(event_rule).status(&slot.subject);
+        if !matches!(status, EventStatus::Holds(_)) {
+            measurements.push(measurement(event_rule, slot.subject.clone(), status));
         }
     }
     measurements
@@ -180,27 +179,24 @@ fn matches_user(glob: &Glob, id: &str, snapshot: &OrganizationSnapshot<'_>) -> b
 /// Returns whether a subject was removed. Keys and users that a complete list lacks were removed; without such a list nothing
 /// was.
 pub fn is_removed(subject: &Subject, snapshot: &OrganizationSnapshot<'_>) -> bool {
-    let is_gone = |presence: Option<Presence>| match presence {
-        None | Some(Presence::Removed) => true,
-        Some(Presence::Listed | Presence::Missing(_)) => false,
-    };
-    let id = &*subject.id;
-    let inventory = snapshot.inventory;
-    match subject.kind {
+    let (id, inventory) = (&*subject.id, snapshot.inventory);
+    // By the list that would contain the subject, if it was read.
+    let listed: Option<Option<&Presence>> = match subject.kind {
         SubjectKind::Workspace => {
             let known = snapshot.directory.workspaces.get(id);
-            known.is_some_and(|(_, presence)| is_gone(Some(*presence)))
+            known.map(|(_, presence)| Some(presence))
         }
         SubjectKind::ApiKey => {
             let keys = inventory.keys.as_ref();
-            keys.is_some_and(|keys| is_gone(keys.get(id).map(|key| key.presence)))
+            keys.map(|keys| keys.get(id).map(|key| &key.presence))
         }
         SubjectKind::User => {
-            let people = inventory.users.as_ref();
-            people.is_some_and(|people| is_gone(people.get(id).map(|user| user.presence)))
+            let users = inventory.users.as_ref();
+            users.map(|users| users.get(id).map(|user| &user.presence))
         }
-        SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => false,
-    }
+        SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => None,
+    };
+    listed.is_some_and(|presence| matches!(presence, None | Some(Presence::Removed)))
 }
 
 /// Returns the creator of a key if they have left the organization.
@@ -219,12 +215,10 @@ fn is_of_removed_user(key: &InventoryKey, snapshot: &OrganizationSnapshot<'_>) -
     };
     match inventory.users.as_ref()?.get(creator) {
         None => {
-            let is_older =
-                key.created_at
-                    .zip(inventory.users_at)
-                    .is_some_and(|(created, listed)| {
-                        listed.duration_since(created) >= MAX_CLOCK_DIFFERENCE
-                    });
+            let times = key.created_at.zip(inventory.users_at);
+            let is_older = times.is_some_and(|(created, listed)| {
+                listed.duration_since(created) >= MAX_CLOCK_DIFFERENCE
+            });
             (is_older || inventory.users_at >= inventory.keys_at).then_some(true)
         }
         Some(person) => match person.presence {
@@ -267,58 +261,55 @@ fn candidates(event: Event, snapshot: &OrganizationSnapshot<'_>) -> Vec<Subject>
     }
 }
 
+/// One event of a rule.
 struct EventContext<'a> {
+    rule: &'a EventRule,
     snapshot: &'a OrganizationSnapshot<'a>,
     now: Timestamp,
     began: Timestamp,
 }
 
 impl EventContext<'_> {
-    fn status(&self, event_rule: &EventRule, subject: &Subject) -> EventStatus {
-        let (id, inventory) = (&*subject.id, self.snapshot.inventory);
-        match event_rule.event {
-            Event::WorkspaceCreated => self.new_workspace(event_rule, id),
-            Event::KeyCreated | Event::KeyIdle | Event::KeyOfRemovedUser | Event::KeyExpiring => {
-                match &inventory.keys {
-                    Some(keys) => keys
-                        .get(id)
-                        .map_or(EventStatus::Absent, |key| self.key(event_rule, key)),
-                    None => EventStatus::Unknown,
-                }
+    fn status(&self, subject: &Subject) -> EventStatus {
+        let (id, snapshot) = (&*subject.id, self.snapshot);
+        match self.rule.event {
+            Event::WorkspaceCreated => {
+                let known = snapshot.directory.workspaces.get(id);
+                known.map_or(EventStatus::Unknown, |(workspace, presence)| {
+                    if_listed(presence, || self.created(workspace.created_at))
+                })
             }
-            Event::UserIdle => match &inventory.users {
-                Some(people) => people
-                    .get(id)
-                    .map_or(EventStatus::Absent, |person| self.user(event_rule, person)),
-                None => EventStatus::Unknown,
-            },
-            Event::LimitRemoved => self.removed_limit(event_rule, subject),
+            Event::KeyCreated | Event::KeyIdle | Event::KeyOfRemovedUser | Event::KeyExpiring => {
+                let keys = snapshot.inventory.keys.as_ref();
+                keys.map_or(EventStatus::Unknown, |keys| {
+                    keys.get(id).map_or(EventStatus::Absent, |key| {
+                        if_listed(&key.presence, || self.key(key))
+                    })
+                })
+            }
+            Event::UserIdle => {
+                let users = snapshot.inventory.users.as_ref();
+                users.map_or(EventStatus::Unknown, |users| {
+                    users.get(id).map_or(EventStatus::Absent, |user| {
+                        let listed_at = snapshot.inventory.users_at;
+                        if_listed(&user.presence, || self.idle(user.idle_since, listed_at))
+                    })
+                })
+            }
+            Event::LimitRemoved => self.removed_limit(subject),
         }
     }
 
-    fn new_workspace(&self, event_rule: &EventRule, id: &str) -> EventStatus {
-        match self.snapshot.directory.workspaces.get(id) {
-            Some((workspace, Presence::Listed)) => self.created(event_rule, workspace.created_at),
-            Some((_, Presence::Missing(_))) | None => EventStatus::Unknown,
-            Some((_, Presence::Removed)) => EventStatus::Absent,
-        }
-    }
-
-    fn key(&self, event_rule: &EventRule, key: &InventoryKey) -> EventStatus {
-        match key.presence {
-            Presence::Listed => {}
-            Presence::Missing(_) => return EventStatus::Unknown,
-            Presence::Removed => return EventStatus::Absent,
-        }
-        match event_rule.event {
-            Event::KeyCreated => self.created(event_rule, key.created_at),
-            Event::KeyExpiring => self.expiring(event_rule, key),
+    fn key(&self, key: &InventoryKey) -> EventStatus {
+        match self.rule.event {
+            Event::KeyCreated => self.created(key.created_at),
+            Event::KeyExpiring => self.expiring(key),
             Event::KeyIdle if key.is_active => {
-                self.idle(event_rule, key.idle_since, self.snapshot.inventory.keys_at)
+                self.idle(key.idle_since, self.snapshot.inventory.keys_at)
             }
             Event::KeyOfRemovedUser if key.is_active => {
                 match is_of_removed_user(key, self.snapshot) {
-                    Some(true) => self.holds(event_rule, self.now),
+                    Some(true) => self.holds(self.now),
                     Some(false) => EventStatus::Absent,
                     None => EventStatus::Unknown,
                 }
@@ -331,19 +322,7 @@ impl EventContext<'_> {
         }
     }
 
-    fn user(&self, event_rule: &EventRule, person: &InventoryUser) -> EventStatus {
-        match person.presence {
-            Presence::Listed => self.idle(
-                event_rule,
-                person.idle_since,
-                self.snapshot.inventory.users_at,
-            ),
-            Presence::Missing(_) => EventStatus::Unknown,
-            Presence::Removed => EventStatus::Absent,
-        }
-    }
-
-    fn removed_limit(&self, event_rule: &EventRule, subject: &Subject) -> EventStatus {
+    fn removed_limit(&self, subject: &Subject) -> EventStatus {
         let directory = self.snapshot.directory;
         let (id, is_known) = match subject.kind {
             SubjectKind::Workspace => {
@@ -359,41 +338,35 @@ impl EventContext<'_> {
         };
         match directory.limits_removed.get(&id) {
             _ if !is_known => EventStatus::Unknown,
-            Some(at) => self.recent(event_rule, *at),
+            Some(at) => self.recent(*at),
             None => EventStatus::Absent,
         }
     }
 
-    fn created(&self, event_rule: &EventRule, at: Option<Timestamp>) -> EventStatus {
+    fn created(&self, at: Option<Timestamp>) -> EventStatus {
         match at {
             None => EventStatus::Unknown,
             Some(at) if at < self.began => EventStatus::Absent,
-            Some(at) => self.recent(event_rule, at),
+            Some(at) => self.recent(at),
         }
     }
 
-    fn recent(&self, event_rule: &EventRule, at: Timestamp) -> EventStatus {
-        let age = self.now.duration_since(at);
-        if age < event_rule.time {
-            self.holds(event_rule, at)
+    fn recent(&self, at: Timestamp) -> EventStatus {
+        if self.now.duration_since(at) < self.rule.time {
+            self.holds(at)
         } else {
             EventStatus::Ended
         }
     }
 
     /// Uses after `listed` are unknown.
-    fn idle(
-        &self,
-        event_rule: &EventRule,
-        since: Option<Timestamp>,
-        listed: Option<Timestamp>,
-    ) -> EventStatus {
+    fn idle(&self, since: Option<Timestamp>, listed: Option<Timestamp>) -> EventStatus {
         let Some((since, listed)) = since.zip(listed) else {
             return EventStatus::Unknown;
         };
-        let reaches = |until: Timestamp| until.duration_since(since) >= event_rule.time;
+        let reaches = |until: Timestamp| until.duration_since(since) >= self.rule.time;
         if reaches(listed) {
-            self.holds(event_rule, since)
+            self.holds(since)
         } else if reaches(self.now) {
             EventStatus::Unknown
         } else {
@@ -401,21 +374,30 @@ impl EventContext<'_> {
         }
     }
 
-    fn expiring(&self, event_rule: &EventRule, key: &InventoryKey) -> EventStatus {
+    fn expiring(&self, key: &InventoryKey) -> EventStatus {
         let Some(at) = key.expires_at else {
             return EventStatus::Absent;
         };
         let left = at.duration_since(self.now);
         if left <= SignedDuration::ZERO {
             EventStatus::Ended
-        } else if key.is_active && left <= event_rule.time {
-            self.holds(event_rule, at)
+        } else if key.is_active && left <= self.rule.time {
+            self.holds(at)
         } else {
             EventStatus::Absent
         }
     }
 
-    fn holds(&self, event_rule: &EventRule, moment: Timestamp) -> EventStatus {
-        EventStatus::Holds(event_rule.event.span(moment, event_rule.time, self.now))
+    fn holds(&self, moment: Timestamp) -> EventStatus {
+        EventStatus::Holds(self.rule.event.span(moment, self.rule.time, self.now))
+    }
+}
+
+/// Returns a status that is known only while its subject is listed.
+fn if_listed(presence: &Presence, status: impl FnOnce() -> EventStatus) -> EventStatus {
+    match presence {
+        Presence::Listed => status(),
+        Presence::Missing(_) => EventStatus::Unknown,
+        Presence::Removed => EventStatus::Absent,
     }
 }
