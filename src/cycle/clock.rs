@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cycle::state::{CycleErrors, CycleSummary, Watcher};
+use crate::cycle::state::{CycleSummary, Watcher};
 use spendwatch_base::clock::ServerNow;
 use spendwatch_domain::units::skew::{ClockProblem, check_unconfirmed, differs, is_ahead};
 use spendwatch_metrics::counters::CycleOutcome;
@@ -32,9 +32,9 @@ impl Watcher {
 
     /// Decides between two cycles. Before the first one the server is asked for its time.
     pub async fn decide_between_cycles(&mut self) -> Result<usize, StoreError> {
-        let deadline = self.clock.monotonic() + SERVER_TIME_TIMEOUT;
+        self.deadline = self.clock.monotonic() + SERVER_TIME_TIMEOUT;
         let skew = self.api.skew();
-        self.fetch_server_time(deadline).await;
+        self.fetch_server_time().await;
         self.has_view_changed |= self.api.skew() != skew;
         match self.checked_now() {
             Ok(_) => self.decide_and_commit().await,
@@ -44,14 +44,14 @@ impl Watcher {
 
     /// Asks the server for its time if necessary. Keeps the response for reading the directory, which begins with the same
     /// request.
-    pub(in crate::cycle) async fn fetch_server_time(&mut self, deadline: Duration) {
+    pub(in crate::cycle) async fn fetch_server_time(&mut self) {
         self.organization_response = None;
         let is_known = self.api.server_now() != ServerNow::NoResponse;
         if is_known && self.checked_now().is_ok() {
             return;
         }
         let response = self.api.organization(self.server());
-        self.organization_response = self.before_deadline(deadline, response).await;
+        self.organization_response = self.before_deadline(response).await;
     }
 
     /// Corrects what a wrong clock stored or cut, once the clock is right.
@@ -84,20 +84,16 @@ impl Watcher {
         &mut self,
         slot: Timestamp,
         started: Duration,
-        mut errors: CycleErrors,
         problem: ClockProblem,
     ) -> CycleSummary {
         if let Some(Err(error)) = self.organization_response.take() {
-            self.note(&mut errors, &error);
+            self.note(&error);
         }
         // In memory only, so that the next slot is awaited and this time does not count as observed.
         self.engine.last_cycle = Some(slot);
         self.decided_at_running = Some(self.clock.monotonic());
-        self.n_rejections = if errors.is_refused {
-            self.n_rejections.saturating_add(1)
-        } else {
-            0
-        };
+        self.count_rejections();
+        let errors = std::mem::take(&mut self.errors);
         let summary = CycleSummary {
             outcome: CycleOutcome::Failed,
             remarks: Vec::new(),
@@ -112,6 +108,15 @@ impl Watcher {
         };
         self.count(&summary, started);
         summary
+    }
+
+    /// Counts consecutive cycles in which the key was rejected.
+    pub(in crate::cycle) fn count_rejections(&mut self) {
+        self.n_rejections = if self.errors.is_refused {
+            self.n_rejections.saturating_add(1)
+        } else {
+            0
+        };
     }
 
     /// Counts a cycle and keeps its summary.

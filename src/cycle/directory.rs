@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
-use crate::cycle::state::{CycleErrors, Watcher};
+use crate::cycle::plan;
+use crate::cycle::state::Watcher;
 use spendwatch_anthropic::endpoint::Endpoint;
 use spendwatch_anthropic::error::{DetectError, FetchError};
 use spendwatch_base::outbound::error_chain;
@@ -36,20 +37,14 @@ impl Watcher {
     }
 
     /// Detects the dialect if necessary, and returns whether it is known.
-    pub(in crate::cycle) async fn detect_dialect_if_unknown(
-        &mut self,
-        deadline: Duration,
-        errors: &mut CycleErrors,
-    ) -> bool {
+    pub(in crate::cycle) async fn detect_dialect_if_unknown(&mut self) -> bool {
         if let Some(dialect) = self.dialect() {
             self.api.set_dialect(dialect);
             return true;
         }
-        let Some(dialect) = self
-            .before_deadline(deadline, self.api.detect_dialect())
-            .await
-        else {
-            errors.note(self.timeout_message("the dialect was detected"));
+        let Some(dialect) = self.before_deadline(self.api.detect_dialect()).await else {
+            self.errors
+                .note(self.timeout_message("the dialect was detected"));
             return false;
         };
         match dialect {
@@ -60,8 +55,8 @@ impl Watcher {
             Err(error) => {
                 let (DetectError::Undecided(why) | DetectError::KeyRejected(why)) = &error;
                 match why.is_key_error() {
-                    true => errors.add_key_rejection(error_chain(&error)),
-                    false => errors.note(error_chain(&error)),
+                    true => self.errors.add_key_rejection(error_chain(&error)),
+                    false => self.errors.note(error_chain(&error)),
                 }
                 false
             }
@@ -71,10 +66,9 @@ impl Watcher {
     /// Returns a response, or `None` if the cycle has to end first.
     pub(in crate::cycle) async fn before_deadline<T>(
         &self,
-        deadline: Duration,
         answer: impl Future<Output = T>,
     ) -> Option<T> {
-        let left = deadline.saturating_sub(self.clock.monotonic());
+        let left = self.deadline.saturating_sub(self.clock.monotonic());
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => None,
@@ -92,18 +86,11 @@ impl Watcher {
 
     /// Reads the organization and its workspaces if the list is old or may be wrong. While the key is rejected, this is the
     /// only request that is sent.
-    pub(in crate::cycle) async fn read_directory(
-        &mut self,
-        polled_at: Timestamp,
-        deadline: Duration,
-        errors: &mut CycleErrors,
-    ) -> Result<(), StoreError> {
-        let is_old = self
-            .directory
-            .listed_at
-            .is_none_or(|at| polled_at.duration_since(at).abs() >= LIST_INTERVAL);
-        let is_due =
-            is_old || self.is_list_suspect || self.n_rejections > 0 || self.directory.has_missing();
+    pub(in crate::cycle) async fn read_directory(&mut self) -> Result<(), StoreError> {
+        let is_due = plan::is_old(self.directory.listed_at, LIST_INTERVAL, self.polled_at)
+            || self.is_list_suspect
+            || self.n_rejections > 0
+            || self.directory.has_missing();
         if !is_due {
             return Ok(());
         }
@@ -117,27 +104,29 @@ impl Watcher {
                 None => self.api.organization(server).await,
             }
         };
-        match self.before_deadline(deadline, organization).await {
+        match self.before_deadline(organization).await {
             Some(Ok(info)) => {
                 let is_odd = self.note_lists([Endpoint::Organizations]);
                 directory = if is_real || is_odd {
                     directory.with_organization_without_limit(info)
                 } else {
-                    directory.with_organization(info, polled_at)
+                    directory.with_organization(info, self.polled_at)
                 };
                 self.has_new_statement = true;
             }
-            Some(Err(error)) => self.note(errors, &error),
-            None => errors.note(self.timeout_message("the organization was read")),
+            Some(Err(error)) => self.note(&error),
+            None => self
+                .errors
+                .note(self.timeout_message("the organization was read")),
         }
-        if errors.is_refused {
+        if self.errors.is_refused {
             return Ok(());
         }
         let known_default = directory.default_workspace.clone();
         let workspaces = self
             .api
             .workspaces_with_default(server, known_default.as_ref());
-        match self.before_deadline(deadline, workspaces).await {
+        match self.before_deadline(workspaces).await {
             Some(Ok(listed)) => {
                 let lists = [Endpoint::Workspaces, Endpoint::OrganizationWorkspaces];
                 let workspaces = match self.note_lists(lists) {
@@ -145,21 +134,23 @@ impl Watcher {
                     false => listed.workspaces,
                 };
                 directory = if is_real {
-                    directory.with_list_without_limits(workspaces, polled_at)
+                    directory.with_list_without_limits(workspaces, self.polled_at)
                 } else {
-                    directory.with_list(workspaces, polled_at)
+                    directory.with_list(workspaces, self.polled_at)
                 };
                 directory.default_workspace = listed.default.or(directory.default_workspace);
                 self.is_list_suspect = false;
             }
-            Some(Err(error)) => self.note(errors, &error),
-            None => errors.note(self.timeout_message("all workspaces were listed")),
+            Some(Err(error)) => self.note(&error),
+            None => self
+                .errors
+                .note(self.timeout_message("all workspaces were listed")),
         }
         // The limit of a new workspace may have been read before.
-        let directory = self.listings.with_spend_limits(directory, polled_at);
+        let directory = self.listings.with_spend_limits(directory, self.polled_at);
         self.save_directory(directory).await?;
         if self.directory.has_missing() {
-            errors.note(format!(
+            self.errors.note(format!(
                 "organization `{}`: workspaces disappeared from the list, keeping them until three lists over 30 minutes agree",
                 self.settings.organization
             ));
@@ -168,8 +159,8 @@ impl Watcher {
     }
 
     /// Forgets a detected dialect that was rejected in several consecutive cycles, so that it is detected again.
-    pub(in crate::cycle) fn recheck_dialect(&mut self, errors: &CycleErrors) {
-        if !errors.is_dialect_refused {
+    pub(in crate::cycle) fn recheck_dialect(&mut self) {
+        if !self.errors.is_dialect_refused {
             self.n_dialect_rejections = 0;
             return;
         }
@@ -188,13 +179,13 @@ impl Watcher {
         }
     }
 
-    pub(in crate::cycle) fn note(&mut self, errors: &mut CycleErrors, error: &FetchError) {
+    pub(in crate::cycle) fn note(&mut self, error: &FetchError) {
         let is_refused = error.is_forbidden_or_not_found() || error.is_analytics_unavailable();
-        errors.is_dialect_refused |= error.workspace.is_none() && is_refused;
+        self.errors.is_dialect_refused |= error.workspace.is_none() && is_refused;
         if error.is_key_error() {
-            errors.add_key_rejection(error_chain(error));
+            self.errors.add_key_rejection(error_chain(error));
         } else {
-            errors.note(error_chain(error));
+            self.errors.note(error_chain(error));
         }
     }
 }

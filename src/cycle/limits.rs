@@ -1,8 +1,6 @@
 //! Reads spend limits and rate limits from Anthropic's service, once an hour. Figures are complete without them.
 
-use std::time::Duration;
-
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use crate::cycle::plan;
 use crate::cycle::state::Watcher;
@@ -18,18 +16,11 @@ const IN_AN_HOUR: &str = "in an hour";
 
 impl Watcher {
     /// Reads limits that are due.
-    pub(in crate::cycle) async fn read_limits(
-        &mut self,
-        polled_at: Timestamp,
-        deadline: Duration,
-    ) -> Result<(), StoreError> {
-        let is_due = |at: Option<Timestamp>| {
-            at.is_none_or(|at| polled_at.duration_since(at).abs() >= INTERVAL)
-        };
-        if is_due(self.listings.limits_at) {
-            self.listings.limits_at = Some(polled_at);
+    pub(in crate::cycle) async fn read_limits(&mut self) -> Result<(), StoreError> {
+        if plan::is_old(self.listings.limits_at, INTERVAL, self.polled_at) {
+            self.listings.limits_at = Some(self.polled_at);
             match self
-                .before_deadline(deadline, self.api.spend_limits(self.server()))
+                .before_deadline(self.api.spend_limits(self.server()))
                 .await
             {
                 Some(Ok(limits)) => {
@@ -37,7 +28,7 @@ impl Watcher {
                     self.listings.spend = limits;
                     let known = self.directory.clone();
                     let limited = match self.listings.spend {
-                        Some(_) => self.listings.with_spend_limits(known, polled_at),
+                        Some(_) => self.listings.with_spend_limits(known, self.polled_at),
                         None => known.with_unknown_limits(),
                     };
                     self.save_directory(limited).await?;
@@ -48,12 +39,12 @@ impl Watcher {
                 None => {}
             }
         }
-        self.read_rate_limits(polled_at, deadline).await;
+        self.read_rate_limits().await;
         Ok(())
     }
 
     /// Reads rate limits: each once an hour, a few per cycle, the organization's first.
-    async fn read_rate_limits(&mut self, polled_at: Timestamp, deadline: Duration) {
+    async fn read_rate_limits(&mut self) {
         let real_id = |id: &WorkspaceId| match id.as_str() {
             DEFAULT_WORKSPACE => self.directory.default_workspace.clone(),
             _ => Some(id.clone()),
@@ -65,17 +56,15 @@ impl Watcher {
             })
             .collect();
         due.insert(0, (None, None));
-        let left = deadline.saturating_sub(self.clock.monotonic());
+        let left = self.deadline.saturating_sub(self.clock.monotonic());
         let cycle = SignedDuration::try_from(left).unwrap_or(SignedDuration::MAX);
         let n_at_once = plan::share(due.len(), cycle, INTERVAL);
         let read_at = |id: &Option<WorkspaceId>| self.listings.rate_limits_at.get(id).copied();
-        due.retain(|(_, real)| {
-            read_at(real).is_none_or(|at| polled_at.duration_since(at).abs() >= INTERVAL)
-        });
+        due.retain(|(_, real)| plan::is_old(read_at(real), INTERVAL, self.polled_at));
         due.sort_by_key(|(_, real)| read_at(real));
         for (shown, real) in due.into_iter().take(n_at_once) {
             let asked = self.api.rate_limits(real.as_ref());
-            match self.before_deadline(deadline, asked).await {
+            match self.before_deadline(asked).await {
                 Some(Ok(limits)) => {
                     let list = match real {
                         None => Endpoint::RateLimits,
@@ -94,7 +83,7 @@ impl Watcher {
                 }
                 None => return,
             }
-            self.listings.rate_limits_at.insert(real, polled_at);
+            self.listings.rate_limits_at.insert(real, self.polled_at);
         }
     }
 

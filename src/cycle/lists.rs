@@ -2,10 +2,10 @@
 //! them or an entry is missing. Figures are complete without them.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::cycle::plan;
 use crate::cycle::state::Watcher;
 use spendwatch_anthropic::endpoint::Endpoint;
 use spendwatch_anthropic::error::FetchError;
@@ -25,20 +25,17 @@ const EXPIRY: SignedDuration = SignedDuration::from_hours(24);
 
 impl Watcher {
     /// Reads lists that are due.
-    pub(in crate::cycle) async fn read_lists(
-        &mut self,
-        polled_at: Timestamp,
-        deadline: Duration,
-    ) -> Result<(), StoreError> {
+    pub(in crate::cycle) async fn read_lists(&mut self) -> Result<(), StoreError> {
         let needs = self.settings.needs;
         let is_due = |is_needed, asking: &ListStatus| {
-            (is_needed || self.has_usage_by_key()) && is_old(asking.requested_at, polled_at)
+            (is_needed || self.has_usage_by_key())
+                && plan::is_old(asking.requested_at, INTERVAL, self.polled_at)
         };
         let keys_due = is_due(needs.keys, &self.listings.keys) || self.waits_for_keys();
         let people_due = is_due(needs.users, &self.listings.people) || self.waits_for_people();
         let is_counting = (keys_due && needs.keys) || (people_due && needs.users);
         let uses = if is_counting {
-            self.last_uses(polled_at).await?
+            self.last_uses().await?
         } else {
             None
         };
@@ -47,15 +44,15 @@ impl Watcher {
             .map_or(LastUseSource::List, LastUseSource::Ledger);
         if keys_due {
             let keys = self.api.keys(self.server(), None, &|_| {});
-            match self.before_deadline(deadline, keys).await {
-                Some(answer) => self.apply_keys(answer, source, polled_at).await?,
+            match self.before_deadline(keys).await {
+                Some(answer) => self.apply_keys(answer, source).await?,
                 None => self.warn_timeout("the API keys were listed"),
             }
         }
         if people_due {
             let users = self.api.users(self.server(), &|_| {});
-            match self.before_deadline(deadline, users).await {
-                Some(answer) => self.apply_users(answer, source, polled_at).await?,
+            match self.before_deadline(users).await {
+                Some(answer) => self.apply_users(answer, source).await?,
                 None => self.warn_timeout("the users were listed"),
             }
         }
@@ -63,11 +60,11 @@ impl Watcher {
     }
 
     /// Drops lists that are too old, whatever the reason.
-    pub(in crate::cycle) fn drop_expired_lists(&mut self, polled_at: Timestamp) {
-        if is_too_old(&self.listings.keys, polled_at) {
+    pub(in crate::cycle) fn drop_expired_lists(&mut self) {
+        if is_too_old(&self.listings.keys, self.polled_at) {
             self.inventory.keys = None;
         }
-        if is_too_old(&self.listings.people, polled_at) {
+        if is_too_old(&self.listings.people, self.polled_at) {
             self.inventory.users = None;
         }
     }
@@ -101,20 +98,16 @@ impl Watcher {
         &mut self,
         answer: Result<Vec<ListedKey>, FetchError>,
         source: LastUseSource<'_>,
-        at: Timestamp,
     ) -> Result<(), StoreError> {
-        note(&mut self.listings.keys, &answer, at);
+        note(&mut self.listings.keys, &answer, self.polled_at);
+        if self.listings.keys.is_refused {
+            self.inventory.keys = None;
+        }
         let keys = match answer {
             Ok(keys) => keys,
             Err(error) => {
-                if self.listings.keys.is_refused {
-                    self.inventory.keys = None;
-                }
-                self.warn_unreadable_list(
-                    "the list of API keys",
-                    &error,
-                    retry_time(self.waits_for_keys()),
-                );
+                let again = retry_time(self.waits_for_keys());
+                self.warn_unreadable_list("the list of API keys", &error, again);
                 return Ok(());
             }
         };
@@ -125,7 +118,8 @@ impl Watcher {
         if self.settings.needs.keys {
             let inventory = std::mem::take(&mut self.inventory);
             let known = inventory.keys.clone().filter(|_| is_odd);
-            self.inventory = inventory.with_keys(keys, source, &self.known_directory(), at);
+            self.inventory =
+                inventory.with_keys(keys, source, &self.known_directory(), self.polled_at);
             self.inventory.keep_missing_keys(known);
         }
         self.save_directory(directory).await
@@ -135,20 +129,16 @@ impl Watcher {
         &mut self,
         answer: Result<Vec<ListedUser>, FetchError>,
         source: LastUseSource<'_>,
-        at: Timestamp,
     ) -> Result<(), StoreError> {
-        note(&mut self.listings.people, &answer, at);
+        note(&mut self.listings.people, &answer, self.polled_at);
+        if self.listings.people.is_refused {
+            self.inventory.users = None;
+        }
         let people = match answer {
             Ok(people) => people,
             Err(error) => {
-                if self.listings.people.is_refused {
-                    self.inventory.users = None;
-                }
-                self.warn_unreadable_list(
-                    "the list of users",
-                    &error,
-                    retry_time(self.waits_for_people()),
-                );
+                let again = retry_time(self.waits_for_people());
+                self.warn_unreadable_list("the list of users", &error, again);
                 return Ok(());
             }
         };
@@ -159,7 +149,8 @@ impl Watcher {
         if self.settings.needs.users {
             let inventory = std::mem::take(&mut self.inventory);
             let known = inventory.users.clone().filter(|_| is_odd);
-            self.inventory = inventory.with_users(people, source, &self.known_directory(), at);
+            self.inventory =
+                inventory.with_users(people, source, &self.known_directory(), self.polled_at);
             self.inventory.keep_missing_users(known);
         }
         self.save_directory(directory).await
@@ -179,7 +170,7 @@ impl Watcher {
 
     /// Returns the last uses from the ledger if the lists do not state them. The ledger is read once; later changes are
     /// applied as they are recorded.
-    async fn last_uses(&mut self, at: Timestamp) -> Result<Option<LastUses>, StoreError> {
+    async fn last_uses(&mut self) -> Result<Option<LastUses>, StoreError> {
         if !self.has_usage_by_key() {
             return Ok(None);
         }
@@ -191,7 +182,7 @@ impl Watcher {
         let whole = self.coverages.get(&Part::Whole);
         let from = whole.and_then(Coverage::known_from).map(Day::start);
         let known = from.zip(whole.and_then(|whole| whole.as_of));
-        Ok(Some(uses.restrict_to(known, at)))
+        Ok(Some(uses.restrict_to(known, self.polled_at)))
     }
 }
 
@@ -213,10 +204,6 @@ fn retry_time(is_awaited: bool) -> &'static str {
     } else {
         "in an hour"
     }
-}
-
-fn is_old(asked_at: Option<Timestamp>, now: Timestamp) -> bool {
-    asked_at.is_none_or(|asked| now.duration_since(asked).abs() >= INTERVAL)
 }
 
 fn is_too_old(asking: &ListStatus, now: Timestamp) -> bool {

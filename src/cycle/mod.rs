@@ -57,64 +57,59 @@ impl Watcher {
         self.store.check_files()?;
         // At least the data times, or whether the organization is up.
         self.has_view_changed = true;
-        let mut errors = CycleErrors::default();
+        self.deadline = deadline;
+        self.errors = CycleErrors::default();
         let may_request = self.may_request();
-        let is_dialect_known =
-            may_request && self.detect_dialect_if_unknown(deadline, &mut errors).await;
+        let is_dialect_known = may_request && self.detect_dialect_if_unknown().await;
         if is_dialect_known {
-            self.fetch_server_time(deadline).await;
+            self.fetch_server_time().await;
         }
         let now = match self.checked_now() {
             Ok(now) => now,
-            Err(problem) => return Ok(self.end_without_deciding(slot, started, errors, problem)),
+            Err(problem) => return Ok(self.end_without_deciding(slot, started, problem)),
         };
         self.correct_times(now).await?;
         let polled_at = self.engine.clamp_to_last(now);
+        self.polled_at = polled_at;
         self.known_at = polled_at;
         self.cut_at = self.cut_at.max(polled_at);
         let loads = self.figures.advance(polled_at);
         self.load(&loads).await?;
         self.figures.start_cycle();
         if is_dialect_known {
-            self.read_directory(polled_at, deadline, &mut errors)
-                .await?;
-            if !errors.is_refused {
+            self.read_directory().await?;
+            if !self.errors.is_refused {
                 match self.reports() {
                     None => {
-                        self.poll(polled_at, deadline, &mut errors).await?;
-                        self.read_lists(polled_at, deadline).await?;
+                        self.poll().await?;
+                        self.read_lists().await?;
                     }
                     Some(reports) => {
-                        self.sweep(reports, polled_at, deadline, &mut errors)
-                            .await?;
-                        self.read_lists(polled_at, deadline).await?;
-                        self.read_limits(polled_at, deadline).await?;
+                        self.sweep(reports).await?;
+                        self.read_lists().await?;
+                        self.read_limits().await?;
                     }
                 }
             }
-        } else if errors.lines.is_empty() {
-            errors.add_key_rejection(
+        } else if self.errors.lines.is_empty() {
+            self.errors.add_key_rejection(
                 "the admin key was rejected repeatedly, requests are limited to one every 30 s"
                     .to_owned(),
             );
         }
-        self.drop_expired_lists(polled_at);
-        self.recheck_dialect(&errors);
-        self.n_rejections = if errors.is_refused {
-            self.n_rejections.saturating_add(1)
-        } else {
-            0
-        };
+        self.drop_expired_lists();
+        self.recheck_dialect();
+        self.count_rejections();
         if self.reports().is_none() {
-            self.derive_remainders(polled_at).await?;
+            self.derive_remainders().await?;
         }
         let loads = self.figures.roll(self.known_at);
         self.load(&loads).await?;
-        self.cover(polled_at);
+        self.cover();
         self.note_polled().await?;
-        self.refresh_last_hour(polled_at).await?;
-        self.compare_statement(polled_at).await?;
-        self.apply_retention(polled_at).await?;
+        self.refresh_last_hour().await?;
+        self.compare_statement().await?;
+        self.apply_retention().await?;
         self.engine.last_cycle = Some(slot);
         // The clock may have been set during the cycle.
         let clock = self.checked_now().err();
@@ -122,7 +117,7 @@ impl Watcher {
             None => self.decide_and_commit().await? + self.create_due_digests().await?,
             Some(_) => 0,
         };
-        let summary = self.summary(errors, n_messages, clock);
+        let summary = self.summary(n_messages, clock);
         self.count(&summary, started);
         Ok(summary)
     }
@@ -241,12 +236,12 @@ impl Watcher {
     }
 
     /// Updates the figures from the coverage of all parts.
-    fn cover(&mut self, polled_at: Timestamp) {
+    fn cover(&mut self) {
         let known_at = self.known_at;
         let is_fresh = |as_of: Option<Timestamp>| as_of.is_some_and(|as_of| as_of >= known_at);
         let is_read_back = self
             .reports()
-            .is_none_or(|reports| self.is_history_read(reports, polled_at));
+            .is_none_or(|reports| self.is_history_read(reports));
         let mut oldest = Some(Timestamp::MAX);
         let mut is_all_fresh = true;
         for workspace in self.directory.present() {
@@ -272,8 +267,8 @@ impl Watcher {
                 .set_coverage(&Part::Unattributed, &rest, is_all_fresh, is_read_back);
         }
         let unreadable = self.unreadable_figures();
-        self.figures.set_unreadable(&unreadable, polled_at);
-        self.figures.settle_unattributed(polled_at);
+        self.figures.set_unreadable(&unreadable, self.polled_at);
+        self.figures.settle_unattributed(self.polled_at);
     }
 
     /// Loads the sums that the figures need after a period changed.
@@ -288,8 +283,8 @@ impl Watcher {
         Ok(())
     }
 
-    async fn refresh_last_hour(&mut self, polled_at: Timestamp) -> Result<(), StoreError> {
-        let hour = self.figures.newest_settled_hour(polled_at);
+    async fn refresh_last_hour(&mut self) -> Result<(), StoreError> {
+        let hour = self.figures.newest_settled_hour(self.polled_at);
         if self.last_hour == Some(hour) && !self.last_hour_is_touched {
             return Ok(());
         }
@@ -300,21 +295,15 @@ impl Watcher {
         let sums = self.store.sums(&self.settings.organization, span).await?;
         self.figures.set_last_hour(hour, &sums);
         self.last_hour = Some(hour);
-        self.last_hour_is_touched = !self.is_all_fresh();
+        let is_stale = |coverage: &Coverage| coverage.as_of < Some(self.known_at);
+        let is_touched = self.polled_coverages().any(is_stale);
+        self.last_hour_is_touched = is_touched;
         Ok(())
     }
 
-    fn is_all_fresh(&self) -> bool {
-        let mut polled = self
-            .coverages
-            .iter()
-            .filter(|(part, _)| self.is_polled(part));
-        polled.all(|(_, coverage)| coverage.as_of >= Some(self.known_at))
-    }
-
     /// Applies retention once per UTC day.
-    async fn apply_retention(&mut self, polled_at: Timestamp) -> Result<(), StoreError> {
-        let today = Day::containing(polled_at);
+    async fn apply_retention(&mut self) -> Result<(), StoreError> {
+        let today = Day::containing(self.polled_at);
         if self.dropped_on == Some(today) {
             return Ok(());
         }
@@ -332,7 +321,8 @@ impl Watcher {
         }
         self.reload_unreadable().await?;
         self.hour_hashes.clear();
-        let year_ago = polled_at
+        let year_ago = self
+            .polled_at
             .checked_sub(SignedDuration::from_hours(24 * 366))
             .unwrap_or(Timestamp::MIN);
         self.store.drop_history(year_ago, year_ago).await?;
@@ -341,20 +331,12 @@ impl Watcher {
         Ok(())
     }
 
-    fn summary(
-        &self,
-        errors: CycleErrors,
-        n_messages: usize,
-        clock: Option<ClockProblem>,
-    ) -> CycleSummary {
-        let polled = || {
-            self.coverages
-                .iter()
-                .filter(|(part, _)| self.is_polled(part))
-        };
+    fn summary(&mut self, n_messages: usize, clock: Option<ClockProblem>) -> CycleSummary {
+        let errors = std::mem::take(&mut self.errors);
         let n_parts = self.directory.present().count() + 1;
-        let n_fresh = polled()
-            .filter(|(_, coverage)| coverage.as_of >= Some(self.known_at))
+        let n_fresh = self
+            .polled_coverages()
+            .filter(|coverage| coverage.as_of >= Some(self.known_at))
             .count();
         let is_readable = errors.unreadable.is_empty();
         let outcome = match (n_fresh, errors.lines.is_empty() && is_readable) {
@@ -382,6 +364,13 @@ impl Watcher {
             difference: self.difference,
             clock,
         }
+    }
+
+    /// Returns the coverage of every polled part that was read.
+    pub(in crate::cycle) fn polled_coverages(&self) -> impl Iterator<Item = &Coverage> {
+        let all = self.coverages.iter();
+        all.filter(|(part, _)| self.is_polled(part))
+            .map(|(_, coverage)| coverage)
     }
 
     /// Returns whether a part is polled: the whole, and every workspace that is not removed.

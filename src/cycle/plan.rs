@@ -89,6 +89,11 @@ pub fn backlog_stages(
     stages.into_values().collect()
 }
 
+/// Returns whether something read at `at` has to be read again, in either direction of time.
+pub fn is_old(at: Option<Timestamp>, interval: SignedDuration, now: Timestamp) -> bool {
+    at.is_none_or(|at| now.duration_since(at).abs() >= interval)
+}
+
 /// Returns how many of `n` to handle per cycle so that each is handled once per interval; at least one.
 pub fn share(n: usize, cycle: SignedDuration, interval: SignedDuration) -> usize {
     let (cycle, interval) = (cycle.as_secs().max(1), interval.as_secs().max(1));

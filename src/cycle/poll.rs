@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cycle::gather::{BatchEnd, Batcher, Fetched};
 use crate::cycle::plan::{self, Stage};
-use crate::cycle::state::{CycleErrors, Watcher};
+use crate::cycle::state::Watcher;
 use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::ledger::change::PartChanges;
 use spendwatch_domain::ledger::coverage::{self, Coverage, PartFetch, Purpose};
@@ -27,84 +27,64 @@ pub(in crate::cycle) type Compared = (Purpose, UsageResponse, Option<HourHashes>
 
 impl Watcher {
     /// Runs all stages, until the deadline at most.
-    pub(in crate::cycle) async fn poll(
-        &mut self,
-        polled_at: Timestamp,
-        deadline: Duration,
-        errors: &mut CycleErrors,
-    ) -> Result<(), StoreError> {
+    pub(in crate::cycle) async fn poll(&mut self) -> Result<(), StoreError> {
         let parts: Vec<Part> = self
             .directory
             .present()
             .map(|part| Part::Workspace(part.id.clone()))
             .collect();
         let started = self.clock.monotonic();
-        let unreadable = |part: &Part| Some(self.oldest_unreadable(part, polled_at)?.day());
+        let unreadable = |part: &Part| Some(self.oldest_unreadable(part)?.day());
         let first = plan::running_stage(
             &parts,
             &self.coverages,
             unreadable,
             &self.settings.poll,
-            polled_at,
+            self.polled_at,
         );
-        if !self.run_stage(first, polled_at, deadline, errors).await? {
-            self.warn_about_rate(&parts, polled_at, deadline.saturating_sub(started), errors);
+        if !self.run_stage(first).await? {
+            self.warn_about_rate(&parts, self.deadline.saturating_sub(started));
             return Ok(());
         }
-        let length = SignedDuration::try_from(deadline.saturating_sub(started))
+        let length = SignedDuration::try_from(self.deadline.saturating_sub(started))
             .unwrap_or(SignedDuration::MAX);
         loop {
             let reading = self.settings.poll;
-            let stages = plan::backlog_stages(&parts, &self.coverages, &reading, length, polled_at);
+            let stages =
+                plan::backlog_stages(&parts, &self.coverages, &reading, length, self.polled_at);
             let Some(stage) = stages.into_iter().next() else {
                 return Ok(());
             };
-            let n_before = errors.lines.len();
+            let n_before = self.errors.lines.len();
             let is_correction = stage
                 .whole
                 .iter()
                 .chain(&stage.parts)
                 .any(|fetch| fetch.purpose == Purpose::Corrections);
-            let is_done = self.run_stage(stage, polled_at, deadline, errors).await?;
+            let is_done = self.run_stage(stage).await?;
             // Corrections come last. A failed stage is planned again in the next cycle.
-            if !is_done || is_correction || errors.lines.len() > n_before {
+            if !is_done || is_correction || self.errors.lines.len() > n_before {
                 return Ok(());
             }
         }
     }
 
     /// Runs a stage. Returns whether it was completed before the deadline.
-    async fn run_stage(
-        &mut self,
-        stage: Stage,
-        polled_at: Timestamp,
-        deadline: Duration,
-        errors: &mut CycleErrors,
-    ) -> Result<bool, StoreError> {
+    async fn run_stage(&mut self, stage: Stage) -> Result<bool, StoreError> {
         let groups = if stage.is_whole_first {
             [stage.whole, stage.parts]
         } else {
             [stage.parts, stage.whole]
         };
         for fetches in groups {
-            if errors.is_refused
-                || !self
-                    .run_fetches(fetches, polled_at, deadline, errors)
-                    .await?
-            {
+            if self.errors.is_refused || !self.run_fetches(fetches).await? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    async fn run_fetches(
-        &mut self,
-        fetches: Vec<PartFetch>,
-        polled_at: Timestamp,
-        deadline: Duration,
-        errors: &mut CycleErrors,
-    ) -> Result<bool, StoreError> {
+    async fn run_fetches(&mut self, fetches: Vec<PartFetch>) -> Result<bool, StoreError> {
         let api = self.api.clone();
         let send = move |fetch: PartFetch| {
             let api = api.clone();
@@ -126,7 +106,7 @@ impl Watcher {
             .buffer_unordered(self.settings.max_concurrency);
         let batcher = Batcher {
             clock: self.clock.clone(),
-            deadline,
+            deadline: self.deadline,
             cancel: self.cancel.clone(),
         };
         let mut responses = Some(Box::pin(responses));
@@ -136,11 +116,11 @@ impl Watcher {
                 // Collect the next batch while this one is recorded.
                 None => {
                     let next = async { Ok(batcher.next_batch(&mut responses).await) };
-                    let batch = self.record_batch(gathered.batch, polled_at, errors);
+                    let batch = self.record_batch(gathered.batch);
                     ((), gathered) = tokio::try_join!(batch, next)?;
                 }
                 Some(end) => {
-                    self.record_batch(gathered.batch, polled_at, errors).await?;
+                    self.record_batch(gathered.batch).await?;
                     return Ok(end == BatchEnd::Complete);
                 }
             }
@@ -148,24 +128,19 @@ impl Watcher {
     }
 
     /// Records a batch. Each response is recorded completely or not at all.
-    async fn record_batch(
-        &mut self,
-        batch: Vec<Fetched>,
-        polled_at: Timestamp,
-        errors: &mut CycleErrors,
-    ) -> Result<(), StoreError> {
+    async fn record_batch(&mut self, batch: Vec<Fetched>) -> Result<(), StoreError> {
         let mut received = Vec::new();
         for (fetch, response) in batch {
             match response {
                 Ok((response, unreadable)) => {
                     for unreadable in &unreadable {
-                        self.note_unreadable(Some(&response.part), unreadable, errors);
+                        self.note_unreadable(Some(&response.part), unreadable);
                     }
-                    received.push(self.changed_part(fetch, response, polled_at));
+                    received.push(self.changed_part(fetch, response));
                 }
                 Err(error) => {
                     self.is_list_suspect |= error.is_not_found();
-                    self.note(errors, &error);
+                    self.note(&error);
                 }
             }
         }
@@ -176,8 +151,7 @@ impl Watcher {
             .iter()
             .map(|(_, response, _)| (response.part.clone(), response.hours))
             .collect();
-        self.record_responses(received, spans, polled_at, errors)
-            .await
+        self.record_responses(received, spans).await
     }
 
     /// Compares responses with the stored buckets in the `wanted` spans and records the differences.
@@ -185,8 +159,6 @@ impl Watcher {
         &mut self,
         received: Vec<Compared>,
         spans: Vec<(Part, HourSpan)>,
-        polled_at: Timestamp,
-        errors: &mut CycleErrors,
     ) -> Result<(), StoreError> {
         let stored = self
             .store
@@ -199,15 +171,22 @@ impl Watcher {
         for ((purpose, response, hour_hashes), stored) in received.into_iter().zip(&stored) {
             let coverage = match newest.insert(response.part.clone(), changes.len()) {
                 Some(before) => changes[before].1.coverage.clone(),
-                None => self.coverage_of(&response.part, polled_at),
+                None => self.coverage_of(&response.part),
             };
-            let mut recorded = record(&response, purpose, &coverage, stored, settle, polled_at);
+            let mut recorded = record(
+                &response,
+                purpose,
+                &coverage,
+                stored,
+                settle,
+                self.polled_at,
+            );
             if self.reports().is_some() {
                 // Reports state unattributed usage, so it need not be derived.
                 recorded.touched.clear();
             }
             if !recorded.is_complete {
-                errors.note(format!(
+                self.errors.note(format!(
                     "organization `{}`, usage of {}: rows disappeared, keeping them until three responses over 30 minutes agree",
                     self.settings.organization,
                     response.part.workspace_id().unwrap_or("the whole organization"),
@@ -239,12 +218,7 @@ impl Watcher {
     }
 
     /// Selects what to compare with the ledger: hours before the first change since the last response are skipped.
-    fn changed_part(
-        &self,
-        fetch: PartFetch,
-        response: UsageResponse,
-        polled_at: Timestamp,
-    ) -> Compared {
+    fn changed_part(&self, fetch: PartFetch, response: UsageResponse) -> Compared {
         let PartFetch { part, purpose, .. } = fetch;
         if purpose != Purpose::OpenHours {
             return (purpose, response, None);
@@ -254,7 +228,7 @@ impl Watcher {
             .hour_hashes
             .get(&part)
             .map_or(response.hours.start, |before| {
-                let coverage = self.coverage_of(&part, polled_at);
+                let coverage = self.coverage_of(&part);
                 hour_hashes.first_difference(before, &coverage, self.settings.poll.settle)
             });
         (purpose, response.from_hour(first), Some(hour_hashes))
@@ -308,7 +282,7 @@ impl Watcher {
         }
     }
 
-    pub(in crate::cycle) fn coverage_of(&self, part: &Part, now: Timestamp) -> Coverage {
+    pub(in crate::cycle) fn coverage_of(&self, part: &Part) -> Coverage {
         let known = self.coverages.get(part);
         // Sweeps cover all workspaces, so a new one had no usage in hours swept before.
         let swept = || {
@@ -316,29 +290,23 @@ impl Watcher {
                 .get(&Part::Whole)
                 .filter(|_| self.reports().is_some())
         };
-        match known.or_else(swept) {
-            Some(coverage) if known.is_some() => coverage.clone(),
-            Some(whole) => Coverage {
+        match (known, swept()) {
+            (Some(coverage), _) => coverage.clone(),
+            (None, Some(whole)) => Coverage {
                 recheck: BTreeSet::new(),
                 ..whole.clone()
             },
-            None => Coverage::new(now),
+            (None, None) => Coverage::new(self.polled_at),
         }
     }
 
     /// Reports an incomplete cycle, and warns once about the request rate that is needed.
-    fn warn_about_rate(
-        &mut self,
-        parts: &[Part],
-        polled_at: Timestamp,
-        length: Duration,
-        errors: &mut CycleErrors,
-    ) {
-        if errors.is_refused {
+    fn warn_about_rate(&mut self, parts: &[Part], length: Duration) {
+        if self.errors.is_refused {
             return;
         }
         if self.cancel.is_cancelled() {
-            errors.note(format!(
+            self.errors.note(format!(
                 "organization `{}`: cycle cut short",
                 self.settings.organization
             ));
@@ -347,12 +315,12 @@ impl Watcher {
         let is_fresh = |part: &&Part| {
             self.coverages
                 .get(*part)
-                .is_some_and(|c| c.as_of == Some(polled_at))
+                .is_some_and(|c| c.as_of == Some(self.polled_at))
         };
         let n_fresh = parts.iter().filter(is_fresh).count();
         let n_needed = parts.len() + 1;
         let per_minute = (n_needed as u64 * 60).div_ceil(length.as_secs().max(1));
-        errors.note(format!(
+        self.errors.note(format!(
             "organization `{}`: {n_fresh} of {} {} read before the next slot, continuing with the stalest",
             self.settings.organization,
             counted(parts.len(), "workspace"),

@@ -88,11 +88,27 @@ pub struct Read {
     pub fast: FastMode,
 }
 
+impl Read {
+    /// Returns what was tallied of whole, completely known hours.
+    fn new(mut tally: Tally, hours: HourSpan, basis: Basis, fast: FastMode) -> Read {
+        Read {
+            hours,
+            unreadable: tally.take_unreadable(),
+            parts: tally.into_parts(),
+            basis,
+            known_until: None,
+            billed_until: None,
+            no_estimate: None,
+            fast,
+        }
+    }
+}
+
 /// Why there is no estimate.
 #[derive(Debug)]
 pub enum NoEstimate {
-    /// The server does not report it, so figures are as old as the bill.
-    Refused(FetchError),
+    /// The server does not report it, so figures are as old as the bill; `None` if it was not asked again.
+    Refused(Option<FetchError>),
     /// The request failed; the previous estimate stays and becomes stale.
     Failed(FetchError),
 }
@@ -145,78 +161,58 @@ impl Reader {
             start: Hour::containing(watermark).clamp(hours.start, hours.end),
             end: hours.end,
         };
-        let mut read = Read {
-            hours,
-            parts: BTreeMap::new(),
-            unreadable: Vec::new(),
-            basis: Basis::ByHour,
-            known_until: None,
-            billed_until: Some(watermark),
-            no_estimate: None,
-            fast: FastMode::Known,
-        };
         let estimate = self.estimate(unbilled).await;
-        let billed = match estimate {
-            Estimated::Available(..) | Estimated::Nothing | Estimated::Failed(_) => HourSpan {
+        let billed = match &estimate {
+            Err(NoEstimate::Refused(_)) => hours,
+            Ok(_) | Err(NoEstimate::Failed(_)) => HourSpan {
                 end: unbilled.start,
                 ..hours
             },
-            Estimated::Refused(_) => hours,
         };
+        let mut fast = FastMode::Known;
         if !is_known && !billed.is_empty() {
             let asked = BucketSpan {
                 hours: billed,
                 ..asked
             };
-            read.fast = self.read_usage(&mut tally, asked).await?;
+            fast = self.read_usage(&mut tally, asked).await?;
         }
-        match estimate {
-            Estimated::Available(mut estimate, fast) => {
-                read.fast = read.fast.max(fast);
-                tally.remove_hours(unbilled);
-                tally.mark_billed_outside(unbilled);
-                read.unreadable = tally.take_unreadable();
-                read.unreadable.extend(estimate.take_unreadable());
-                read.parts = tally.into_parts();
-                for (part, buckets) in estimate.into_parts() {
-                    read.parts.entry(part).or_default().extend(buckets);
-                }
-            }
-            Estimated::Nothing => {
-                tally.mark_billed_outside(unbilled);
-                read.unreadable = tally.take_unreadable();
-                read.parts = tally.into_parts();
-            }
-            Estimated::Failed(error) => {
-                tally.remove_hours(unbilled);
-                tally.mark_billed_outside(unbilled);
-                read.hours = billed;
-                read.known_until = Some(watermark);
-                read.no_estimate = Some(NoEstimate::Failed(error));
-                read.unreadable = tally.take_unreadable();
-                read.parts = tally.into_parts();
-            }
-            Estimated::Refused(why) => {
-                // Without an estimate, figures are as old as the bill.
-                read.known_until = Some(watermark);
-                read.no_estimate = why.map(NoEstimate::Refused);
-                // Nothing is reported after the watermark; earlier estimates stay.
-                let was_estimated = self.known_until.is_some_and(|known| known > watermark);
-                read.hours.end = if is_known || was_estimated {
+        // Without an estimate, nothing is reported after the watermark, and earlier estimates stay.
+        let was_estimated = self.known_until.is_some_and(|known| known > watermark);
+        let (unknown, unbilled) = match &estimate {
+            Err(NoEstimate::Refused(_)) => {
+                let is_end_known = is_known || was_estimated;
+                let start = if is_end_known {
                     unbilled.start
                 } else {
                     unbilled.start.plus(1).min(hours.end)
                 };
-                tally.remove_hours(HourSpan {
-                    start: read.hours.end,
-                    end: hours.end,
-                });
-                tally.mark_billed_outside(HourSpan {
-                    start: hours.end,
-                    end: hours.end,
-                });
-                read.unreadable = tally.take_unreadable();
-                read.parts = tally.into_parts();
+                let end = hours.end;
+                (HourSpan { start, end }, HourSpan { start: end, end })
+            }
+            Ok(_) | Err(NoEstimate::Failed(_)) => (unbilled, unbilled),
+        };
+        if !unknown.is_empty() {
+            tally.remove_hours(unknown);
+        }
+        tally.mark_billed_outside(unbilled);
+        let mut read = Read {
+            billed_until: Some(watermark),
+            ..Read::new(tally, hours, Basis::ByHour, fast)
+        };
+        match estimate {
+            Ok(None) => {}
+            Ok(Some((mut estimate, fast))) => {
+                read.fast = read.fast.max(fast);
+                read.unreadable.extend(estimate.take_unreadable());
+                for (part, buckets) in estimate.into_parts() {
+                    read.parts.entry(part).or_default().extend(buckets);
+                }
+            }
+            Err(why) => {
+                read.hours.end = unknown.start;
+                read.known_until = Some(watermark);
+                read.no_estimate = Some(why);
             }
         }
         Ok(read)
@@ -234,21 +230,23 @@ impl Reader {
             })
     }
 
-    /// Estimates the cost of hours that are not billed yet from their tokens.
-    async fn estimate(&self, hours: HourSpan) -> Estimated {
+    /// Estimates the cost of hours that are not billed yet from their tokens; `None` if there are none.
+    async fn estimate(&self, hours: HourSpan) -> Result<Option<(Tally, FastMode)>, NoEstimate> {
         if hours.is_empty() {
-            return Estimated::Nothing;
+            return Ok(None);
         }
         if !self.estimates {
-            return Estimated::Refused(None);
+            return Err(NoEstimate::Refused(None));
         }
         match self.older_usage(Granularity::Hour, hours).await {
             Ok((mut tally, fast)) => {
                 tally.estimate_hours(hours);
-                Estimated::Available(tally, fast)
+                Ok(Some((tally, fast)))
             }
-            Err(error) if error.is_forbidden_or_not_found() => Estimated::Refused(Some(error)),
-            Err(error) => Estimated::Failed(error),
+            Err(error) if error.is_forbidden_or_not_found() => {
+                Err(NoEstimate::Refused(Some(error)))
+            }
+            Err(error) => Err(NoEstimate::Failed(error)),
         }
     }
 
@@ -277,34 +275,20 @@ impl Reader {
         };
         tally.remove_hours(unbilled);
         tally.mark_billed_outside(unbilled);
+        let billed = HourSpan {
+            end: unbilled.start,
+            ..hours
+        };
         Ok(Read {
-            hours: HourSpan {
-                end: unbilled.start,
-                ..hours
-            },
-            unreadable: tally.take_unreadable(),
-            parts: tally.into_parts(),
-            basis: Basis::ByHour,
-            known_until: None,
             billed_until: Some(watermark),
-            no_estimate: None,
-            fast,
+            ..Read::new(tally, billed, Basis::ByHour, fast)
         })
     }
 
     async fn older_hours(&self, hours: HourSpan) -> Result<Read, FetchError> {
         let (mut tally, fast) = self.older_usage(Granularity::Hour, hours).await?;
         tally.estimate_hours(hours);
-        Ok(Read {
-            hours,
-            unreadable: tally.take_unreadable(),
-            parts: tally.into_parts(),
-            basis: Basis::ByDay,
-            known_until: None,
-            billed_until: None,
-            no_estimate: None,
-            fast,
-        })
+        Ok(Read::new(tally, hours, Basis::ByDay, fast))
     }
 
     /// Reads whole days with their cost, as far as they are billed.
@@ -344,16 +328,8 @@ impl Reader {
             end: hours.end,
         });
         tally.distribute_bills();
-        Ok(Read {
-            hours: HourSpan { end, ..hours },
-            unreadable: tally.take_unreadable(),
-            parts: tally.into_parts(),
-            basis: Basis::ByDay,
-            known_until: None,
-            billed_until: None,
-            no_estimate: None,
-            fast,
-        })
+        let hours = HourSpan { end, ..hours };
+        Ok(Read::new(tally, hours, Basis::ByDay, fast))
     }
 
     /// Reads tokens from the older report: pricing traits first, then keys and users.
@@ -413,15 +389,6 @@ impl Reader {
         let is_reported = is_reported.await?;
         Ok(tally.price_fast(asked.hours, is_reported, self.settled(asked.granularity)))
     }
-}
-
-/// Result of an estimate.
-enum Estimated {
-    Available(Tally, FastMode),
-    Nothing,
-    /// The server does not report usage, or no estimate was requested.
-    Refused(Option<FetchError>),
-    Failed(FetchError),
 }
 
 /// Reads rows of fast mode. Returns whether the server supports the filter; one that does not rejects the request.

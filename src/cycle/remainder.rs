@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use crate::cycle::state::Watcher;
 use spendwatch_domain::ledger::coverage::{Coverage, is_day_settled, is_settled};
 use spendwatch_domain::ledger::record::{record_remainder, remainder};
@@ -19,10 +17,7 @@ const ROUNDING_PICO: i128 = 1_000_000;
 impl Watcher {
     /// Derives every remainder that is due and whose parts are known. Buckets since the last poll of a stale part keep their
     /// figure and stay due.
-    pub(in crate::cycle) async fn derive_remainders(
-        &mut self,
-        polled_at: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub(in crate::cycle) async fn derive_remainders(&mut self) -> Result<(), StoreError> {
         let Some(whole) = self.coverages.get(&Part::Whole).cloned() else {
             return Ok(());
         };
@@ -30,7 +25,7 @@ impl Watcher {
             .remainders_due
             .iter()
             .copied()
-            .filter(|(granularity, hour)| self.is_derivable(*granularity, *hour, &whole, polled_at))
+            .filter(|(granularity, hour)| self.is_derivable(*granularity, *hour, &whole))
             .collect();
         let name = self.settings.organization.clone();
         let before = self.coverages.get(&Part::Unattributed).cloned();
@@ -47,7 +42,7 @@ impl Watcher {
         }
         let of_whole = self.store.whole(&name, &due).await?;
         let of_listed = self.store.listed_sum(&name, &due).await?;
-        let buckets = self.remainders(&due, &of_whole, &of_listed, polled_at);
+        let buckets = self.remainders(&due, &of_whole, &of_listed);
         let before = before.unwrap_or_else(|| Coverage {
             hours_from: None,
             days: None,
@@ -77,13 +72,7 @@ impl Watcher {
     }
 
     /// Returns whether the whole and every workspace are known in a bucket.
-    fn is_derivable(
-        &self,
-        granularity: Granularity,
-        hour: Hour,
-        whole: &Coverage,
-        polled_at: Timestamp,
-    ) -> bool {
+    fn is_derivable(&self, granularity: Granularity, hour: Hour, whole: &Coverage) -> bool {
         let settle = self.settings.poll.settle;
         let mut unreadable = self.unreadable.keys().filter(|part| self.is_polled(part));
         if unreadable.any(|part| self.is_unreadable(part, (granularity, hour))) {
@@ -91,7 +80,7 @@ impl Watcher {
         }
         let is_covered = |coverage: &Coverage| match granularity {
             Granularity::Hour => {
-                let is_current = coverage.as_of == Some(polled_at);
+                let is_current = coverage.as_of == Some(self.polled_at);
                 coverage.is_hourly(hour.day()) && (is_current || coverage.has_settled(hour, settle))
             }
             Granularity::Day => {
@@ -112,15 +101,14 @@ impl Watcher {
         due: &[(Granularity, Hour)],
         of_whole: &BTreeMap<(Granularity, Hour), UsageByKey>,
         of_listed: &BTreeMap<(Granularity, Hour), UsageByKey>,
-        polled_at: Timestamp,
     ) -> BTreeMap<(Granularity, Hour), UsageByKey> {
         let empty = UsageByKey::new();
         let mut buckets = BTreeMap::new();
         for bucket in due {
             let (granularity, hour) = bucket;
             let is_settled = match granularity {
-                Granularity::Hour => is_settled(*hour, self.settings.poll.settle, polled_at),
-                Granularity::Day => is_day_settled(hour.day(), polled_at),
+                Granularity::Hour => is_settled(*hour, self.settings.poll.settle, self.polled_at),
+                Granularity::Day => is_day_settled(hour.day(), self.polled_at),
             };
             let whole = of_whole.get(bucket).unwrap_or(&empty);
             let rest = remainder(whole, of_listed.get(bucket).unwrap_or(&empty), is_settled);

@@ -32,7 +32,7 @@ use spendwatch_domain::org::listing::Listings;
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::ids::{ModelName, NotifierName, OrganizationName};
 use spendwatch_domain::units::matcher::Team;
-use spendwatch_domain::units::period::{Period, Zone};
+use spendwatch_domain::units::period::Period;
 use spendwatch_domain::units::privacy::Privacy;
 use spendwatch_domain::units::skew::{ClockProblem, is_ahead};
 use spendwatch_domain::units::span::{Day, Hour, HourSpan};
@@ -127,6 +127,12 @@ pub struct Watcher {
     pub has_view_changed: bool,
     /// Makes the cycle under way stop reading and end as partial. Replaced for each cycle.
     pub cancel: CancellationToken,
+    /// Running time at which the cycle under way ends at the latest.
+    pub(in crate::cycle) deadline: Duration,
+    /// Start of the newest cycle.
+    pub(in crate::cycle) polled_at: Timestamp,
+    /// Errors of the cycle under way.
+    pub(in crate::cycle) errors: CycleErrors,
     /// As recorded in the store.
     pub(in crate::cycle) behind: StaleParts,
     /// Hashes of each part's newest response about running hours, if it was recorded completely and not changed since.
@@ -274,6 +280,9 @@ impl Watcher {
             last_summary: None,
             has_view_changed: true,
             cancel: CancellationToken::new(),
+            deadline: Duration::ZERO,
+            polled_at: at,
+            errors: CycleErrors::default(),
             behind: loaded.behind,
             hour_hashes: HashMap::new(),
             remainders_due: loaded.due_remainders,
@@ -473,11 +482,7 @@ fn alerts(mut stored: Vec<Alert>, engine: &ResumeState) -> Alerts {
 
 /// Returns the periods to sum: today and this month in UTC for the gauges, and those of the rules.
 pub fn gauge_and_rule_keys(policy: &Policy) -> Vec<PeriodKey> {
-    let utc = |period| PeriodKey {
-        period,
-        zone: Zone::utc(),
-    };
-    let mut keys = vec![utc(Period::Day), utc(Period::Month)];
+    let mut keys = vec![PeriodKey::utc(Period::Day), PeriodKey::utc(Period::Month)];
     keys.extend(policy.rules.iter().flat_map(measure::frame_keys));
     keys
 }

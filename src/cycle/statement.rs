@@ -7,17 +7,14 @@ use spendwatch_domain::figures::figure::reaches_back;
 use spendwatch_domain::figures::period_sums::PeriodKey;
 use spendwatch_domain::figures::statement;
 use spendwatch_domain::units::money::Usd;
-use spendwatch_domain::units::period::{Period, Zone};
+use spendwatch_domain::units::period::Period;
 use spendwatch_domain::units::span::{Hour, HourSpan};
 use spendwatch_domain::usage::bucket::Part;
 use spendwatch_store::error::StoreError;
 
 impl Watcher {
     /// Compares the two if both are completely known in this cycle; else the previous result stays.
-    pub(in crate::cycle) async fn compare_statement(
-        &mut self,
-        polled_at: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub(in crate::cycle) async fn compare_statement(&mut self) -> Result<(), StoreError> {
         let is_new = std::mem::take(&mut self.has_new_statement);
         let info = self.directory.organization.as_ref();
         let stated = info.and_then(|info| info.current_month_usage);
@@ -27,7 +24,7 @@ impl Watcher {
         let Some((ledger, month_start)) = self.whole_month() else {
             return Ok(());
         };
-        let settled = self.figures.newest_settled_hour(polled_at);
+        let settled = self.figures.newest_settled_hour(self.polled_at);
         // Until an hour of the month is settled, the server may still state the previous month.
         if Hour::containing(month_start) > settled {
             self.difference = None;
@@ -35,7 +32,7 @@ impl Watcher {
         }
         let unsettled = HourSpan {
             start: settled.plus(1),
-            end: Hour::containing(polled_at).plus(1),
+            end: Hour::containing(self.polled_at).plus(1),
         };
         let name = &self.settings.organization;
         let sums = self.store.sums(name, unsettled).await?;
@@ -46,11 +43,7 @@ impl Watcher {
 
     /// Returns the month's spend of all parts, and its start; `None` if a part is not known completely.
     fn whole_month(&self) -> Option<(Usd, Timestamp)> {
-        let key = PeriodKey {
-            period: Period::Month,
-            zone: Zone::utc(),
-        };
-        let (month, _) = self.figures.period_sums(&key)?;
+        let (month, _) = self.figures.period_sums(&PeriodKey::utc(Period::Month))?;
         let mut sum = Usd::ZERO;
         for (index, state) in self.figures.parts().iter().enumerate() {
             let is_polled = self.is_polled(&state.part) || state.part == Part::Unattributed;

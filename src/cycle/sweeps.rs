@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cycle::reading::{Backlog, NoEstimate, Read, Reader, Reports};
-use crate::cycle::state::{CycleErrors, Watcher};
+use crate::cycle::state::Watcher;
+use spendwatch_domain::figures::period_sums::PeriodKey;
 use spendwatch_domain::ledger::coverage::{Coverage, Purpose};
 use spendwatch_domain::ledger::report_fetch::{self, Bounds, ReportFetch};
 use spendwatch_domain::units::ids::{ModelName, WorkspaceId};
@@ -31,35 +32,29 @@ const ESTIMATE_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 impl Watcher {
     /// Reads due sweeps, until the deadline at most.
-    pub(in crate::cycle) async fn sweep(
-        &mut self,
-        reports: Reports,
-        polled_at: Timestamp,
-        deadline: Duration,
-        errors: &mut CycleErrors,
-    ) -> Result<(), StoreError> {
+    pub(in crate::cycle) async fn sweep(&mut self, reports: Reports) -> Result<(), StoreError> {
         if self.directory.listed_at.is_none() {
             // Without the list, workspaces cannot be told apart from the default one.
             return Ok(());
         }
-        let bounds = self.bounds(reports, polled_at);
+        let bounds = self.bounds(reports);
         let oldest = self.oldest_as_of();
         let mut known_at = None;
         let asked = self.unreadable.keys();
-        let unreadable = asked
-            .filter_map(|part| self.oldest_unreadable(part, polled_at))
-            .min();
+        let unreadable = asked.filter_map(|part| self.oldest_unreadable(part)).min();
         let reading = self.settings.poll;
-        for sweep in report_fetch::open_hours(oldest, unreadable, &reading, bounds, polled_at) {
-            let reader = self.reader(reports, polled_at);
-            let Some(read) = self.before_deadline(deadline, reader.read(sweep)).await else {
-                errors.note(self.timeout_message("the running hours were read"));
+        for sweep in report_fetch::open_hours(oldest, unreadable, &reading, bounds, self.polled_at)
+        {
+            let reader = self.reader(reports);
+            let Some(read) = self.before_deadline(reader.read(sweep)).await else {
+                self.errors
+                    .note(self.timeout_message("the running hours were read"));
                 return Ok(());
             };
             known_at = match read {
-                Ok(read) => self.record_running(sweep, read, polled_at, errors).await?,
+                Ok(read) => self.record_running(sweep, read).await?,
                 Err(error) => {
-                    self.note(errors, &error);
+                    self.note(&error);
                     None
                 }
             };
@@ -68,9 +63,8 @@ impl Watcher {
             }
         }
         // Set only now, because nothing is fresh if a later hour could not be read.
-        self.known_at = known_at.unwrap_or(polled_at);
-        self.sweep_backlog(reports, polled_at, deadline, errors)
-            .await?;
+        self.known_at = known_at.unwrap_or(self.polled_at);
+        self.sweep_backlog(reports).await?;
         self.warn_about_unpriced();
         Ok(())
     }
@@ -80,16 +74,14 @@ impl Watcher {
         &mut self,
         sweep: ReportFetch,
         mut read: Read,
-        polled_at: Timestamp,
-        errors: &mut CycleErrors,
     ) -> Result<Option<Timestamp>, StoreError> {
         let is_whole = match read.no_estimate.take() {
-            None => true,
+            None | Some(NoEstimate::Refused(None)) => true,
             Some(NoEstimate::Failed(error)) => {
-                self.note(errors, &error);
+                self.note(&error);
                 false
             }
-            Some(NoEstimate::Refused(error)) => {
+            Some(NoEstimate::Refused(Some(error))) => {
                 self.estimate_refused = Some(self.clock.monotonic());
                 tracing::warn!(
                     organization.name = %self.settings.organization,
@@ -99,29 +91,22 @@ impl Watcher {
             }
         };
         let end = sweep.hours.end.start();
-        let until = read.known_until.unwrap_or(polled_at).min(end);
+        let until = read.known_until.unwrap_or(self.polled_at).min(end);
         read.known_until = Some(until);
         let billed_until = read.billed_until.map(|until| until.min(end));
-        self.record_sweep(sweep.purpose, read, polled_at, errors)
-            .await?;
+        self.record_sweep(sweep.purpose, read).await?;
         self.engine.billed_until = billed_until.or(self.engine.billed_until);
         Ok(is_whole.then_some(until))
     }
 
     /// Continues reading the past, first the sweep under way.
-    async fn sweep_backlog(
-        &mut self,
-        reports: Reports,
-        polled_at: Timestamp,
-        deadline: Duration,
-        errors: &mut CycleErrors,
-    ) -> Result<(), StoreError> {
+    async fn sweep_backlog(&mut self, reports: Reports) -> Result<(), StoreError> {
         let mut done: Option<ReportFetch> = None;
         loop {
             let mut backlog = match self.backlog.take() {
                 Some(begun) => begun,
                 None => {
-                    let next = self.next_in_backlog(reports, polled_at);
+                    let next = self.next_in_backlog(reports);
                     let Some(sweep) = next.filter(|next| done != Some(*next)) else {
                         return Ok(());
                     };
@@ -130,27 +115,27 @@ impl Watcher {
                         return Ok(());
                     };
                     done = Some(sweep);
-                    self.start_backlog(reports, polled_at, first, pieces)
+                    self.start_backlog(reports, first, pieces)
                 }
             };
-            let Some(read) = self.before_deadline(deadline, &mut backlog.reading).await else {
+            let Some(read) = self.before_deadline(&mut backlog.reading).await else {
                 self.backlog = Some(backlog);
                 return Ok(());
             };
             match read.expect("the task is not cancelled, and a panic aborts the process") {
                 Ok(read) => {
                     let purpose = backlog.sweep.purpose;
-                    self.record_sweep(purpose, read, polled_at, errors).await?;
+                    self.record_sweep(purpose, read).await?;
                 }
                 // The sweep is planned again in the next cycle.
                 Err(error) => {
-                    self.note(errors, &error);
+                    self.note(&error);
                     return Ok(());
                 }
             }
             if let Some(next) = backlog.later.pop_front() {
                 let later = std::mem::take(&mut backlog.later);
-                self.backlog = Some(self.start_backlog(reports, polled_at, next, later));
+                self.backlog = Some(self.start_backlog(reports, next, later));
             }
         }
     }
@@ -158,11 +143,10 @@ impl Watcher {
     fn start_backlog(
         &self,
         reports: Reports,
-        polled_at: Timestamp,
         sweep: ReportFetch,
         later: VecDeque<ReportFetch>,
     ) -> Backlog {
-        let reading = tokio::spawn(self.reader(reports, polled_at).read(sweep));
+        let reading = tokio::spawn(self.reader(reports).read(sweep));
         Backlog {
             sweep,
             later,
@@ -170,32 +154,30 @@ impl Watcher {
         }
     }
 
-    fn next_in_backlog(&self, reports: Reports, polled_at: Timestamp) -> Option<ReportFetch> {
+    fn next_in_backlog(&self, reports: Reports) -> Option<ReportFetch> {
         let whole = self.coverages.get(&Part::Whole)?;
         let rechecks: BTreeSet<Day> = self
-            .coverages
-            .iter()
-            .filter(|(part, _)| self.is_polled(part))
-            .flat_map(|(_, coverage)| coverage.recheck.iter().copied())
+            .polled_coverages()
+            .flat_map(|coverage| coverage.recheck.iter().copied())
             .collect();
-        let bounds = self.bounds(reports, polled_at);
+        let bounds = self.bounds(reports);
         let reading = &self.settings.poll;
-        report_fetch::backlog(whole, &rechecks, reading, bounds, polled_at)
+        report_fetch::backlog(whole, &rechecks, reading, bounds, self.polled_at)
     }
 
     /// Returns whether the whole configured history was read.
-    pub(in crate::cycle) fn is_history_read(&self, reports: Reports, polled_at: Timestamp) -> bool {
-        let bounds = self.bounds(reports, polled_at);
+    pub(in crate::cycle) fn is_history_read(&self, reports: Reports) -> bool {
+        let bounds = self.bounds(reports);
         let whole = self.coverages.get(&Part::Whole);
         whole.is_some_and(|whole| {
-            report_fetch::unread_days(whole, &self.settings.poll, bounds, polled_at).is_none()
+            report_fetch::unread_days(whole, &self.settings.poll, bounds, self.polled_at).is_none()
         })
     }
 
-    fn bounds(&self, reports: Reports, now: Timestamp) -> Bounds {
+    fn bounds(&self, reports: Reports) -> Bounds {
         let earliest = match reports {
             Reports::Newer => {
-                Day::from_date(NEWER_FROM).max(Day::containing(now).plus(-NEWER_DAYS))
+                Day::from_date(NEWER_FROM).max(Day::containing(self.polled_at).plus(-NEWER_DAYS))
             }
             Reports::Older => Day::from_count(0),
         };
@@ -212,7 +194,7 @@ impl Watcher {
         }
     }
 
-    fn reader(&self, reports: Reports, now: Timestamp) -> Reader {
+    fn reader(&self, reports: Reports) -> Reader {
         let running = self.clock.monotonic();
         let is_refused = |at: Duration| running.saturating_sub(at) < ESTIMATE_RETRY_AFTER;
         Reader {
@@ -226,33 +208,22 @@ impl Watcher {
                 .get(&Part::Whole)
                 .and_then(|whole| whole.as_of),
             estimates: !self.estimate_refused.is_some_and(is_refused),
-            now,
+            now: self.polled_at,
         }
     }
 
     /// Returns the oldest "data as of" of all polled parts; `None` if nothing was read yet.
     fn oldest_as_of(&self) -> Option<Timestamp> {
-        let asked = self
-            .coverages
-            .iter()
-            .filter(|(part, _)| self.is_polled(part));
         let whole = self.coverages.get(&Part::Whole)?;
-        asked.fold(whole.as_of, |least, (_, coverage)| {
-            coverage
-                .as_of
-                .map_or(least, |as_of| least.map(|least| least.min(as_of)))
-        })
+        let read = self
+            .polled_coverages()
+            .filter_map(|coverage| coverage.as_of);
+        read.fold(whole.as_of, |least, as_of| least.min(Some(as_of)))
     }
 
     /// Records a sweep for every known or reported part. The whole comes last: until it is recorded, the sweep is planned
     /// again.
-    async fn record_sweep(
-        &mut self,
-        purpose: Purpose,
-        read: Read,
-        polled_at: Timestamp,
-        errors: &mut CycleErrors,
-    ) -> Result<(), StoreError> {
+    async fn record_sweep(&mut self, purpose: Purpose, read: Read) -> Result<(), StoreError> {
         if read.hours.is_empty() {
             return Ok(());
         }
@@ -271,7 +242,7 @@ impl Watcher {
             );
         }
         for of in &read.unreadable {
-            self.note_unreadable(of.part.as_ref(), &of.unreadable, errors);
+            self.note_unreadable(of.part.as_ref(), &of.unreadable);
         }
         let mut parts = read.parts;
         for part in read.unreadable.iter().filter_map(|of| of.part.clone()) {
@@ -306,12 +277,12 @@ impl Watcher {
             batch.push((purpose, answer(part, buckets)));
             if n_cells >= BATCH_CELLS {
                 let full = std::mem::take(&mut batch);
-                self.record_sweep_batch(full, polled_at, errors).await?;
+                self.record_sweep_batch(full).await?;
                 n_cells = 0;
             }
         }
         batch.push((purpose, answer(Part::Whole, Buckets::new())));
-        self.record_sweep_batch(batch, polled_at, errors).await
+        self.record_sweep_batch(batch).await
     }
 
     /// Adds reported workspaces that are not listed, and causes the list to be read again.
@@ -330,31 +301,24 @@ impl Watcher {
         }
         self.is_list_suspect = true;
         let directory = self.directory.with_unlisted(unlisted);
-        self.store
-            .save_directory(&self.settings.organization, &directory)
-            .await?;
-        self.directory = directory;
-        Ok(())
+        self.save_directory(directory).await
     }
 
     async fn record_sweep_batch(
         &mut self,
         answers: Vec<(Purpose, UsageResponse)>,
-        polled_at: Timestamp,
-        errors: &mut CycleErrors,
     ) -> Result<(), StoreError> {
         let wanted = answers
             .iter()
             .map(|(_, answer)| {
-                let coverage = self.coverage_of(&answer.part, polled_at);
+                let coverage = self.coverage_of(&answer.part);
                 (answer.part.clone(), compared(&coverage, answer.hours))
             })
             .collect();
         let answers = answers
             .into_iter()
             .map(|(purpose, answer)| (purpose, answer, None));
-        self.record_responses(answers.collect(), wanted, polled_at, errors)
-            .await
+        self.record_responses(answers.collect(), wanted).await
     }
 
     /// Warns once about each model without a price.
@@ -376,11 +340,7 @@ impl Watcher {
     /// Returns this month's tokens of models that are billed by tokens and have no price.
     pub fn unpriced_models(&self) -> BTreeMap<ModelName, i64> {
         let mut unpriced = BTreeMap::new();
-        let key = spendwatch_domain::figures::period_sums::PeriodKey {
-            period: Period::Month,
-            zone: spendwatch_domain::units::period::Zone::utc(),
-        };
-        let Some((month, _)) = self.figures.period_sums(&key) else {
+        let Some((month, _)) = self.figures.period_sums(&PeriodKey::utc(Period::Month)) else {
             return unpriced;
         };
         let today = self

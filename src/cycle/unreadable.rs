@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-
-use crate::cycle::state::{CycleErrors, Watcher};
+use crate::cycle::state::Watcher;
 use spendwatch_anthropic::endpoint::Endpoint;
 use spendwatch_domain::figures::totals::UnreadableBuckets;
 use spendwatch_domain::ledger::change::PartChanges;
@@ -25,7 +23,6 @@ impl Watcher {
         &mut self,
         part: Option<&Part>,
         unreadable: &UnreadableHours,
-        errors: &mut CycleErrors,
     ) {
         let line = match unreadable.hours.is_empty() {
             // Outside of the requested hours, so no figure depends on it.
@@ -44,7 +41,7 @@ impl Watcher {
         if self.logged_unreadable.insert(key) {
             tracing::warn!(organization.name = %self.settings.organization, "{line}");
         }
-        errors.note_unreadable(line);
+        self.errors.note_unreadable(line);
     }
 
     /// Updates the unreadable rows of lists that were just read, and returns whether there are any. Each is logged once.
@@ -95,11 +92,11 @@ impl Watcher {
 
     /// Returns the oldest unreadable running hour of a part, from which each cycle reads again. Hours of settled days are left
     /// to the day's own row.
-    pub(in crate::cycle) fn oldest_unreadable(&self, part: &Part, now: Timestamp) -> Option<Hour> {
+    pub(in crate::cycle) fn oldest_unreadable(&self, part: &Part) -> Option<Hour> {
         let hours = self.unreadable.get(part)?.iter();
         hours
             .filter(|(granularity, hour)| {
-                *granularity == Granularity::Hour && !is_day_settled(hour.day(), now)
+                *granularity == Granularity::Hour && !is_day_settled(hour.day(), self.polled_at)
             })
             .map(|(_, hour)| *hour)
             .min()

@@ -15,7 +15,7 @@ use spendwatch_domain::org::listing::Listings;
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::ids::{ModelName, OrganizationName};
 use spendwatch_domain::units::money::Usd;
-use spendwatch_domain::units::period::{Period, Zone};
+use spendwatch_domain::units::period::Period;
 use spendwatch_domain::units::privacy::Privacy;
 use spendwatch_domain::usage::bucket::{Amounts, Part, UsageKeyFields};
 
@@ -40,13 +40,13 @@ pub(super) struct Fixture {
 impl Fixture {
     /// Creates a fixture with this month's usage.
     pub(super) fn new(sums: &[LoadedSum]) -> Fixture {
-        let utc = |period| PeriodKey {
-            period,
-            zone: Zone::utc(),
-        };
         let now = "2026-11-24T10:00:00Z".parse().unwrap();
         let settle = SignedDuration::from_mins(10);
-        let mut figures = Figures::new(&[utc(Period::Day), utc(Period::Month)], settle, now);
+        let mut figures = Figures::new(
+            &[PeriodKey::utc(Period::Day), PeriodKey::utc(Period::Month)],
+            settle,
+            now,
+        );
         let loads = figures.all_loads();
         // The frames come in the order of their keys, each first open and then closed.
         figures.load(&loads[2], sums);

@@ -15,7 +15,7 @@ use spendwatch_domain::org::listing::Listings;
 use spendwatch_domain::rules::rule::Rule;
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::ids::ModelName;
-use spendwatch_domain::units::period::{Period, Zone};
+use spendwatch_domain::units::period::Period;
 use spendwatch_domain::units::privacy::UserNaming;
 use spendwatch_domain::usage::bucket::Part;
 
@@ -99,10 +99,7 @@ impl<'a> View<'a> {
 
     /// Returns the sums of the current UTC period and of the previous one.
     pub fn frames(&self, period: Period) -> Option<(&'a PeriodSums, Option<&'a PeriodSums>)> {
-        let zone = Zone::utc();
-        self.snapshot
-            .figures
-            .period_sums(&PeriodKey { period, zone })
+        self.snapshot.figures.period_sums(&PeriodKey::utc(period))
     }
 
     /// Returns where a part is shown. A part that was never read is hidden, because unknown is not zero.

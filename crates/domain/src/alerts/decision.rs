@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::alerts::alert::{Alert, EndedBy, Now, Slot, State};
 use crate::alerts::evaluate::{self, Evaluator};
-use crate::alerts::measure::{self, Measurement, lifecycle};
-use crate::alerts::notices::{self, AlertSuppression, Notice, RuleNotifiers};
+use crate::alerts::measure::{self, Measurement, lifecycle_subjects};
+use crate::alerts::notices::{self, AlertSuppression, Notice};
 use crate::alerts::notification::{Draft, Fact, MAX_CONTRIBUTORS, Reconciled, sort_worst_first};
 use crate::alerts::policy::Policy;
 use crate::alerts::scope::{Scope, scope};
@@ -91,9 +91,10 @@ pub fn decide(
         policy,
         snapshot,
         context: EvalContext::new(*snapshot, now.at),
+        has_team_notifiers: snapshot.teams.iter().any(|team| !team.notify.is_empty()),
         suppressions,
         now,
-        progress: vec![AlertProgress::Unmeasured; alerts.by_slot.len()],
+        is_measured: vec![false; alerts.by_slot.len()],
         changed: BTreeMap::new(),
         facts: BTreeMap::new(),
         decision: Decision::default(),
@@ -101,15 +102,14 @@ pub fn decide(
     for (index, rule) in policy.rules.iter().enumerate() {
         run.evaluate(index, rule, alerts);
     }
-    run.end_orphans(alerts);
-    run.plan_notices(alerts);
+    run.conclude_unmeasured(alerts);
     let DecisionRun {
         mut decision,
         changed,
         facts,
         ..
     } = run;
-    decision.alerts = changed.into_values().map(|changed| changed.alert).collect();
+    decision.alerts = changed.into_values().collect();
     decision.drafts = facts
         .into_iter()
         .map(|(notifier, facts)| draft(notifier, facts))
@@ -126,31 +126,14 @@ struct DecisionRun<'a> {
     policy: &'a Policy,
     snapshot: &'a OrganizationSnapshot<'a>,
     context: EvalContext<'a>,
+    has_team_notifiers: bool,
     suppressions: &'a Suppressions,
     now: Now,
     /// By index of the alert.
-    progress: Vec<AlertProgress>,
-    changed: BTreeMap<Slot, ChangedAlert>,
+    is_measured: Vec<bool>,
+    changed: BTreeMap<Slot, Alert>,
     facts: BTreeMap<NotifierName, Vec<Fact>>,
     decision: Decision,
-}
-
-/// How far the run has processed an existing alert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AlertProgress {
-    /// Has no measurement so far.
-    Unmeasured,
-    /// Unchanged by the measurement with this index.
-    Measured(usize),
-    Changed,
-    /// Unchanged, and all notifiers show its current state.
-    UpToDate,
-}
-
-/// New state of an alert, and the index of its measurement.
-struct ChangedAlert {
-    alert: Alert,
-    measured: Option<usize>,
 }
 
 impl DecisionRun<'_> {
@@ -168,14 +151,7 @@ impl DecisionRun<'_> {
         };
         let open_slots = self.open_slots(rule, alerts);
         let measurements = measure::measure(index, rule, &self.context, &open_slots, began);
-        self.step(rule, alerts, &measurements);
-        self.decision.measurements.extend(measurements);
-    }
-
-    fn step(&mut self, rule: &Rule, alerts: &Alerts, measurements: &[Measurement]) {
-        let first = self.decision.measurements.len();
         let mut evaluator = Evaluator::new(self.snapshot.organization, rule, self.now);
-        let notifiers = self.notifiers(rule);
         let mut next = 0;
         let mut slot = Slot {
             rule: rule.name.clone(),
@@ -183,47 +159,20 @@ impl DecisionRun<'_> {
             period: None,
             event: None,
         };
-        for (offset, measurement) in measurements.iter().enumerate() {
+        for measurement in &measurements {
             slot.subject.clone_from(&measurement.subject);
             slot.period.clone_from(&measurement.label);
             slot.event = measurement.event;
             let index = alerts.index_of(&slot, next);
+            if let Some(index) = index {
+                next = index + 1;
+                self.is_measured[index] = true;
+            }
             let before = index.map(|index| &alerts.by_slot[index]);
             let after = evaluator.evaluate(measurement, before);
-            if let (Some(index), Some(alert)) = (index, before) {
-                next = index + 1;
-                let is_up_to_date = || {
-                    notifiers
-                        .as_ref()
-                        .is_some_and(|notifiers| notifiers.are_up_to_date(alert))
-                };
-                self.progress[index] = match &after {
-                    Some(_) => AlertProgress::Changed,
-                    None if is_up_to_date() => AlertProgress::UpToDate,
-                    None => AlertProgress::Measured(first + offset),
-                };
-            }
-            if let Some(alert) = after {
-                let measured = Some(first + offset);
-                self.changed
-                    .insert(slot.clone(), ChangedAlert { alert, measured });
-            }
+            self.conclude(before, after, Some(rule), Some(measurement));
         }
-    }
-
-    /// Returns the notifiers of a rule if they are the same for all of its alerts.
-    fn notifiers<'b>(&self, rule: &'b Rule) -> Option<RuleNotifiers<'b>> {
-        let is_uniform = self.suppressions.silences.is_empty()
-            && self
-                .snapshot
-                .teams
-                .iter()
-                .all(|team| team.notify.is_empty())
-            && !rule.is_inactive(self.now.at)
-            && rule.repeat_interval.is_none()
-            && (self.policy.fallbacks.is_empty()
-                || (self.suppressions.parked.is_empty() && self.suppressions.forwarded.is_empty()));
-        is_uniform.then(|| RuleNotifiers::new(rule, self.policy))
+        self.decision.measurements.extend(measurements);
     }
 
     /// Returns the slots of open alerts whose subject or event may disappear from the figures while the rule still covers it.
@@ -247,11 +196,9 @@ impl DecisionRun<'_> {
     }
 
     /// Ends open alerts without a measurement: the rule or subject was removed, or the period ended long ago.
-    fn end_orphans(&mut self, alerts: &Alerts) {
+    fn conclude_unmeasured(&mut self, alerts: &Alerts) {
         for (index, (slot, alert)) in alerts.by_slot.iter().enumerate() {
-            if self.progress[index] != AlertProgress::Unmeasured
-                || matches!(alert.state, State::Ended { .. })
-            {
+            if self.is_measured[index] {
                 continue;
             }
             let rule = self.policy.rules.iter().find(|rule| rule.name == slot.rule);
@@ -261,12 +208,7 @@ impl DecisionRun<'_> {
                 Some(Scope::Inside) => self.is_obsolete(slot, alert).then_some(EndedBy::PeriodOver),
             };
             let after = by.and_then(|by| evaluate::end(alert, by, Some(alert.value), self.now));
-            if let Some(alert) = after {
-                let measured = None;
-                self.changed
-                    .insert(slot.clone(), ChangedAlert { alert, measured });
-                self.progress[index] = AlertProgress::Changed;
-            }
+            self.conclude(Some(alert), after, rule, None);
         }
     }
 
@@ -277,58 +219,34 @@ impl DecisionRun<'_> {
         slot.period.is_none() || alert.span.end <= self.now.at || is_in_future
     }
 
-    fn plan_notices(&mut self, alerts: &Alerts) {
-        let mut planned: Vec<(Slot, Vec<Notice>)> = Vec::new();
-        for (slot, changed) in std::mem::take(&mut self.changed) {
-            let (notified, notices) = self.notices_for(&changed.alert);
-            let alert = notified.unwrap_or(changed.alert);
-            if !notices.is_empty() {
-                planned.push((slot.clone(), notices));
-            }
-            self.changed.insert(slot, ChangedAlert { alert, ..changed });
+    /// Plans the notices about an alert, and records its new state. `after` is `None` if evaluating did not change it.
+    fn conclude(
+        &mut self,
+        before: Option<&Alert>,
+        after: Option<Alert>,
+        rule: Option<&Rule>,
+        measurement: Option<&Measurement>,
+    ) {
+        let Some(alert) = after.as_ref().or(before) else {
+            return;
+        };
+        let may_be_shown =
+            alert.is_firing() || alert.notified.values().any(|state| state.shown.is_some());
+        if after.is_none() && !may_be_shown {
+            return;
         }
-        for ((slot, alert), progress) in alerts.by_slot.iter().zip(&self.progress) {
-            let measured = match progress {
-                AlertProgress::Changed => continue,
-                AlertProgress::UpToDate => {
-                    debug_assert_eq!(
-                        self.notices_for(alert),
-                        (None, Vec::new()),
-                        "all notifiers are up to date"
-                    );
-                    continue;
-                }
-                AlertProgress::Measured(index) => Some(*index),
-                AlertProgress::Unmeasured => None,
-            };
-            let is_relevant =
-                alert.is_firing() || alert.notified.values().any(|state| state.shown.is_some());
-            if !is_relevant {
-                continue;
-            }
-            let (notified, notices) = self.notices_for(alert);
-            let Some(alert) = notified else { continue };
-            if !notices.is_empty() {
-                planned.push((slot.clone(), notices));
-            }
-            self.changed
-                .insert(slot.clone(), ChangedAlert { alert, measured });
+        let (notified, notices) = self.notices_for(alert, rule);
+        let Some(alert) = notified.or(after) else {
+            return;
+        };
+        for notice in notices {
+            let fact = self.fact(&alert, rule, measurement, &notice);
+            self.facts.entry(notice.notifier).or_default().push(fact);
         }
-        for (slot, notices) in &planned {
-            let changed = &self.changed[slot];
-            for notice in notices {
-                let fact = self.fact(&changed.alert, changed.measured, notice);
-                self.facts
-                    .entry(notice.notifier.clone())
-                    .or_default()
-                    .push(fact);
-            }
-        }
+        self.changed.insert(alert.identity.slot.clone(), alert);
     }
 
-    fn notices_for(&self, alert: &Alert) -> (Option<Alert>, Vec<Notice>) {
-        let slot = &alert.identity.slot;
-        let rule = self.rule(slot);
+    fn notices_for(&self, alert: &Alert, rule: Option<&Rule>) -> (Option<Alert>, Vec<Notice>) {
         let forwarded = self.suppressions.forwarded_to(alert);
         let suppression = AlertSuppression {
             is_silenced: rule.is_some_and(|rule| rule.is_inactive(self.now.at))
@@ -337,9 +255,9 @@ impl DecisionRun<'_> {
             parked: &self.suppressions.parked,
             forwarded: &forwarded,
         };
-        let teams = self.snapshot.teams;
-        let team = if teams.iter().any(|team| !team.notify.is_empty()) {
-            teams::for_subject(teams, self.snapshot.directory, &slot.subject)
+        let team = if self.has_team_notifiers {
+            let subject = &alert.identity.slot.subject;
+            teams::for_subject(self.snapshot.teams, self.snapshot.directory, subject)
         } else {
             None
         };
@@ -361,14 +279,14 @@ impl DecisionRun<'_> {
             .any(|silence| silence.mutes(&labels, self.now.at))
     }
 
-    fn rule(&self, slot: &Slot) -> Option<&Rule> {
-        self.policy.rules.iter().find(|rule| rule.name == slot.rule)
-    }
-
-    fn fact(&self, alert: &Alert, measured: Option<usize>, notice: &Notice) -> Fact {
+    fn fact(
+        &self,
+        alert: &Alert,
+        rule: Option<&Rule>,
+        measurement: Option<&Measurement>,
+        notice: &Notice,
+    ) -> Fact {
         let slot = &alert.identity.slot;
-        let rule = self.rule(slot);
-        let measurement = measured.map(|index| &self.decision.measurements[index]);
         let is_lower_bound = measurement.is_some_and(|m| !matches!(m.figure, Figure::Known(_)));
         let ended_at = match alert.state {
             State::Ended { at, .. } => Some(at),
@@ -412,7 +330,7 @@ impl DecisionRun<'_> {
         let people = self.snapshot.privacy.in_messages();
         let is_named = slot.event == Some(Event::KeyOfRemovedUser) && people != UserNaming::Hidden;
         let key = is_named.then_some(&*slot.subject.id)?;
-        let creator = lifecycle::removed_creator(key, self.snapshot)?;
+        let creator = lifecycle_subjects::removed_creator(key, self.snapshot)?;
         let name = self.snapshot.directory.user_name(creator.as_str(), people);
         Some(name.to_owned())
     }

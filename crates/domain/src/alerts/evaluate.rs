@@ -8,7 +8,7 @@ use crate::alerts::alert::{
     AbsoluteThreshold, Alert, Crossing, EndedBy, Identity, Now, Observed, Slot, State,
 };
 use crate::alerts::measure::Measurement;
-use crate::alerts::thresholds::{ThresholdLadder, is_any_crossed, is_crossed, is_held};
+use crate::alerts::thresholds::{ThresholdLadder, is_crossed, is_held};
 use crate::figures::figure::Figure;
 use crate::rules::rule::Rule;
 use crate::rules::watch::Quantity;
@@ -48,9 +48,6 @@ impl<'a> Evaluator<'a> {
             }
         };
         let open = before.filter(|alert| !matches!(alert.state, State::Ended { .. }));
-        if open.is_none() && !is_any_crossed(rule, limit, value) {
-            return None;
-        }
         let organization = self.organization;
         let evaluation = Evaluation {
             organization,

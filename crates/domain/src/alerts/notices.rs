@@ -10,7 +10,7 @@ use crate::alerts::notification::Reason;
 use crate::alerts::policy::{NotifierPolicy, Policy};
 use crate::alerts::silence::Acknowledgement;
 use crate::alerts::thresholds::ThresholdLadder;
-use crate::rules::rule::{Rule, Severity};
+use crate::rules::rule::Rule;
 use crate::units::ids::NotifierName;
 use crate::units::matcher::Team;
 
@@ -51,11 +51,13 @@ pub fn plan_notices(
     if !is_silenced {
         let notifiers = rule.map_or(Cow::Borrowed(&[][..]), |rule| notifiers_for(rule, team));
         let fallbacks = active_fallbacks(&notifiers, alert, policy, suppression);
-        let candidates: BTreeSet<&NotifierName> = notifiers
+        let mut candidates: Vec<&NotifierName> = notifiers
             .iter()
             .chain(alert.notified.keys())
             .chain(fallbacks.keys().copied())
             .collect();
+        candidates.sort_unstable();
+        candidates.dedup();
         for notifier in candidates {
             let Some(settings) = policy.notifiers.get(notifier) else {
                 continue;
@@ -92,40 +94,6 @@ pub fn plan_notices(
         after
     });
     (after, notices)
-}
-
-/// Notifiers of a rule with their minimum severities, if the same for all of its alerts: nothing is silenced or repeated, and
-/// no team has notifiers.
-pub struct RuleNotifiers<'a>(Vec<(&'a NotifierName, Severity)>);
-
-impl<'a> RuleNotifiers<'a> {
-    /// Reads the notifiers of a rule.
-    pub fn new(rule: &'a Rule, policy: &Policy) -> RuleNotifiers<'a> {
-        let configured = rule.notify.iter().filter_map(|name| {
-            let settings = policy.notifiers.get(name)?;
-            Some((name, settings.min_severity))
-        });
-        RuleNotifiers(configured.collect())
-    }
-
-    /// Returns whether each notifier shows the current threshold of a firing alert and no other notifier shows the alert.
-    /// Then [`plan_notices`] returns nothing.
-    pub fn are_up_to_date(&self, alert: &Alert) -> bool {
-        let State::Firing { threshold, .. } = &alert.state else {
-            return false;
-        };
-        let mut n_notified = 0;
-        let is_shown = self
-            .0
-            .iter()
-            .filter(|(_, minimum)| threshold.severity >= *minimum)
-            .all(|(name, _)| {
-                n_notified += 1;
-                let state = alert.notified.get(*name);
-                state.is_some_and(|state| state.shown.as_ref() == Some(threshold))
-            });
-        is_shown && n_notified == alert.notified.len() && !alert.is_silenced
-    }
 }
 
 /// Returns the notifiers of a rule for a subject of `team`. A team's notifiers are added to those that the rule names and
@@ -188,12 +156,12 @@ fn copied_to_fallback(
     let State::Firing { threshold, .. } = &alert.state else {
         return None;
     };
-    let is_new = alert
-        .notified
-        .get(fallback)
-        .is_none_or(|state| state.shown.is_none() && state.raised.is_empty());
+    let is_new = || {
+        let state = alert.notified.get(fallback);
+        state.is_none_or(|state| state.shown.is_none() && state.raised.is_empty())
+    };
     let has_copy =
-        is_new && suppression.forwarded.contains(fallback) && !notifiers.contains(fallback);
+        suppression.forwarded.contains(fallback) && !notifiers.contains(fallback) && is_new();
     has_copy.then(|| NotifiedState {
         shown: Some(threshold.clone()),
         raised: vec![threshold.clone()],

@@ -1,7 +1,7 @@
 //! Whether a rule still covers a subject that has an alert.
 
 use crate::alerts::alert::Slot;
-use crate::alerts::measure::lifecycle;
+use crate::alerts::measure::lifecycle_subjects;
 use crate::figures::counting::{covers_organization, is_part_counted, is_team_counted};
 use crate::figures::snapshot::OrganizationSnapshot;
 use crate::org::directory::Presence;
@@ -35,9 +35,9 @@ fn of_event(rule: &Rule, slot: &Slot, snapshot: &OrganizationSnapshot<'_>) -> Sc
     let is_configured = slot.event.is_some_and(|event| rule.event(event).is_some());
     if !is_configured || !covers_organization(rule, snapshot) {
         Scope::Outside
-    } else if lifecycle::is_removed(&slot.subject, snapshot) {
+    } else if lifecycle_subjects::is_removed(&slot.subject, snapshot) {
         Scope::Removed
-    } else if lifecycle::covers_subject(rule, &slot.subject, snapshot) {
+    } else if lifecycle_subjects::covers_subject(rule, &slot.subject, snapshot) {
         Scope::Inside
     } else {
         Scope::Outside

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use crate::alerts::alert::AbsoluteThreshold;
 use crate::rules::rule::{Rule, ThresholdValue};
 use crate::rules::watch::Quantity;
-use crate::units::money::{Percent, quantity_share_is_reached};
+use crate::units::money::Percent;
 
 /// Millionths of a percent in 100%.
 const WHOLE: i128 = 100_000_000;
@@ -67,15 +67,6 @@ impl ThresholdLadder {
         };
         order.then(left.severity.cmp(&right.severity))
     }
-}
-
-/// Returns whether a figure crosses any threshold of a rule, without allocating, because most figures cross none.
-pub fn is_any_crossed(rule: &Rule, limit: Quantity, value: Quantity) -> bool {
-    value > 0
-        && rule.thresholds.iter().any(|threshold| match threshold.at {
-            ThresholdValue::Share(percent) => quantity_share_is_reached(limit, percent, value),
-            ThresholdValue::Quantity(quantity) => value >= quantity,
-        })
 }
 
 /// Returns whether `value` is above zero and has reached the threshold.

@@ -13,6 +13,14 @@ pub struct PeriodKey {
     pub zone: Zone,
 }
 
+impl PeriodKey {
+    /// Returns the key of a UTC period.
+    pub fn utc(period: Period) -> PeriodKey {
+        let zone = Zone::utc();
+        PeriodKey { period, zone }
+    }
+}
+
 /// The sums of one period.
 #[derive(Debug, Clone)]
 pub struct PeriodSums {

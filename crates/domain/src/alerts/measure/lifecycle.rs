@@ -6,17 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::alerts::alert::Slot;
 use crate::alerts::measure::Measurement;
-use crate::figures::counting::{is_part_counted, is_team_counted};
+use crate::alerts::measure::lifecycle_subjects::{covers_subject, is_of_removed_user};
 use crate::figures::figure::Figure;
 use crate::figures::snapshot::{EvalContext, OrganizationSnapshot};
 use crate::org::directory::Presence;
 use crate::org::events::{Event, RequiredLists};
 use crate::org::inventory::InventoryKey;
-use crate::org::teams;
 use crate::rules::rule::{EventRule, Rule};
-use crate::units::ids::{ActorId, ApiKeyId, UNASSIGNED, WorkspaceId};
-use crate::units::matcher::Glob;
-use crate::units::privacy::UserNaming;
+use crate::units::ids::{ActorId, ApiKeyId, WorkspaceId};
 use crate::units::span::Span;
 use crate::units::subject::{Subject, SubjectKind};
 
@@ -104,133 +101,6 @@ pub(super) fn is_ready(events: &[EventRule], snapshot: &OrganizationSnapshot<'_>
     };
     events.iter().all(is_listed)
 }
-
-/// Returns whether a lifecycle rule covers a subject. Unknown properties do not exclude it.
-pub fn covers_subject(rule: &Rule, subject: &Subject, snapshot: &OrganizationSnapshot<'_>) -> bool {
-    let (matcher, id) = (&rule.matcher, &*subject.id);
-    let narrows_workspaces = matcher.workspace.is_some() || matcher.team.is_some();
-    match subject.kind {
-        SubjectKind::Organization => {
-            !narrows_workspaces && matcher.api_key.is_none() && matcher.user.is_none()
-        }
-        SubjectKind::Workspace => {
-            matcher.api_key.is_none() && matcher.user.is_none() && has_workspace(rule, id, snapshot)
-        }
-        SubjectKind::ApiKey => {
-            let name = snapshot.directory.key_name(id);
-            let is_named = is_met(matcher.api_key.as_ref(), |glob| {
-                glob.matches(id) || glob.matches(name)
-            });
-            let keys = snapshot.inventory.keys.as_ref();
-            is_named && keys.is_none_or(|keys| is_key_within(rule, subject, keys.get(id), snapshot))
-        }
-        SubjectKind::User => {
-            let is_visible = snapshot.privacy.in_messages() != UserNaming::Hidden;
-            let is_named = is_met(matcher.user.as_ref(), |glob| {
-                matches_user(glob, id, snapshot)
-            });
-            is_visible && !narrows_workspaces && matcher.api_key.is_none() && is_named
-        }
-        SubjectKind::Model | SubjectKind::Team => false,
-    }
-}
-
-fn is_key_within(
-    rule: &Rule,
-    subject: &Subject,
-    key: Option<&InventoryKey>,
-    snapshot: &OrganizationSnapshot<'_>,
-) -> bool {
-    let matcher = &rule.matcher;
-    let workspace = key
-        .and_then(|key| key.workspace.as_ref())
-        .map(WorkspaceId::as_str);
-    let team = teams::for_subject(snapshot.teams, snapshot.directory, subject)
-        .map(|team| team.name.as_str())
-        .or_else(|| teams::for_workspace(snapshot.teams, snapshot.directory, workspace?))
-        .unwrap_or(UNASSIGNED);
-    let in_workspace = |glob: &Glob| {
-        workspace.is_some_and(|id| glob.matches(id) || glob.matches(snapshot.directory.name_of(id)))
-    };
-    let by_user = |glob: &Glob| {
-        let creator = key.and_then(|key| key.created_by.as_ref());
-        creator.is_some_and(|creator| matches_user(glob, creator.as_str(), snapshot))
-    };
-    is_met(matcher.workspace.as_ref(), in_workspace)
-        && is_met(matcher.user.as_ref(), by_user)
-        && is_team_counted(rule, team)
-}
-
-fn has_workspace(rule: &Rule, id: &str, snapshot: &OrganizationSnapshot<'_>) -> bool {
-    let team = teams::for_workspace(snapshot.teams, snapshot.directory, id).unwrap_or(UNASSIGNED);
-    is_part_counted(rule, id, snapshot.directory.name_of(id)) && is_team_counted(rule, team)
-}
-
-fn is_met(glob: Option<&Glob>, is_met: impl Fn(&Glob) -> bool) -> bool {
-    glob.is_none_or(is_met)
-}
-
-fn matches_user(glob: &Glob, id: &str, snapshot: &OrganizationSnapshot<'_>) -> bool {
-    let person = snapshot.directory.users.get(id);
-    glob.matches(id)
-        || person.is_some_and(|person| glob.matches(&person.email) || glob.matches(&person.name))
-}
-
-/// Returns whether a subject was removed. Keys and users that a complete list lacks were removed; without such a list nothing
-/// was.
-pub fn is_removed(subject: &Subject, snapshot: &OrganizationSnapshot<'_>) -> bool {
-    let (id, inventory) = (&*subject.id, snapshot.inventory);
-    // By the list that would contain the subject, if it was read.
-    let listed: Option<Option<&Presence>> = match subject.kind {
-        SubjectKind::Workspace => {
-            let known = snapshot.directory.workspaces.get(id);
-            known.map(|(_, presence)| Some(presence))
-        }
-        SubjectKind::ApiKey => {
-            let keys = inventory.keys.as_ref();
-            keys.map(|keys| keys.get(id).map(|key| &key.presence))
-        }
-        SubjectKind::User => {
-            let users = inventory.users.as_ref();
-            users.map(|users| users.get(id).map(|user| &user.presence))
-        }
-        SubjectKind::Organization | SubjectKind::Model | SubjectKind::Team => None,
-    };
-    listed.is_some_and(|presence| matches!(presence, None | Some(Presence::Removed)))
-}
-
-/// Returns the creator of a key if they have left the organization.
-pub fn removed_creator<'a>(key: &str, snapshot: &OrganizationSnapshot<'a>) -> Option<&'a ActorId> {
-    let key = snapshot.inventory.keys.as_ref()?.get(key)?;
-    key.created_by
-        .as_ref()
-        .filter(|_| is_of_removed_user(key, snapshot) == Some(true))
-}
-
-/// Returns `None` if unknown: the creator of a listed key may have joined after users were listed.
-fn is_of_removed_user(key: &InventoryKey, snapshot: &OrganizationSnapshot<'_>) -> Option<bool> {
-    let inventory = snapshot.inventory;
-    let Some(creator) = &key.created_by else {
-        return Some(false);
-    };
-    match inventory.users.as_ref()?.get(creator) {
-        None => {
-            let times = key.created_at.zip(inventory.users_at);
-            let is_older = times.is_some_and(|(created, listed)| {
-                listed.duration_since(created) >= MAX_CLOCK_DIFFERENCE
-            });
-            (is_older || inventory.users_at >= inventory.keys_at).then_some(true)
-        }
-        Some(person) => match person.presence {
-            Presence::Removed => Some(true),
-            Presence::Listed => Some(false),
-            Presence::Missing(_) => None,
-        },
-    }
-}
-
-/// Upper bound of the difference between the server's clock and ours.
-const MAX_CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(1);
 
 /// Returns every subject that may have an event, whether or not a rule covers it.
 fn candidates(event: Event, snapshot: &OrganizationSnapshot<'_>) -> Vec<Subject> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::alerts::measure::{GapSides, Measurement, Measurer};
+use crate::alerts::measure::usage::Measurer;
+use crate::alerts::measure::{GapSides, Measurement};
 use crate::figures::counting::billed_and_estimated;
 use crate::figures::figure::FigureSum;
 use crate::rules::rule::GapUnit;
