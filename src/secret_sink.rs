@@ -65,7 +65,6 @@ pub enum SecretSinkError {
 }
 
 impl SecretSink {
-    /// Opens the sink.
     pub fn open(&self) -> Result<OpenSink, SecretSinkError> {
         let target = match self {
             SecretSink::File(path) => SinkTarget::File(new_file(path)?),

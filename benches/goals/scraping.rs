@@ -58,13 +58,15 @@ async fn daemon() -> (HttpServer, Asking) {
     let published = PublishedState::default();
     let rendered = Shown::new(N_WORKSPACES).render(&mut Renderer::default());
     published.set_gauges(&organization, rendered);
+    let counters = Counters::new("bench");
+    counters.add_organization(&organization);
     let app = App {
         environment: Environment::new(),
         store: Store::in_memory().expect("memory"),
         clock: Clock::system(),
         random: Random::seeded(1),
         audit: None,
-        counters: Arc::new(Counters::new(&[organization], &[], "bench")),
+        counters: Arc::new(counters),
         wakeups: Wakeups::default(),
         cycle_completed: Notify::new(),
         published,

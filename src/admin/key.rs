@@ -46,21 +46,30 @@ pub async fn create(session: &AdminSession, write: &AdminChange, sink: OpenSink)
             id: key.id,
             request_id: result.request_id,
         },
-        Err(error) => revoke_unused(session, key.id, error.to_string()).await,
+        Err(error) => match revoke_unused(session, &key.id, error.to_string()).await {
+            Ok(why) => KeyOutcome::Revoked { id: key.id, why },
+            Err(why) => KeyOutcome::Lost {
+                id: Some(key.id),
+                why,
+            },
+        },
     }
 }
 
-/// Revokes a key whose secret was not delivered.
-pub async fn revoke_unused(session: &AdminSession, id: ApiKeyId, why: String) -> KeyOutcome {
+/// Revokes a key whose secret was not delivered. Returns why, or why it could not be revoked.
+pub async fn revoke_unused(
+    session: &AdminSession,
+    id: &ApiKeyId,
+    why: String,
+) -> Result<String, String> {
     let revoke = AdminChange::RevokeKey {
         key: id.clone(),
         revocation: permanent_revocation(session.service),
     };
     match execute_step(session, &revoke).await.outcome {
-        StepOutcome::Done(_) | StepOutcome::AlreadyDone(_) => KeyOutcome::Revoked { id, why },
-        StepOutcome::NotDone(more) | StepOutcome::Unknown(more) => KeyOutcome::Lost {
-            id: Some(id),
-            why: format!("{why}; the key could not be revoked: {more}"),
-        },
+        StepOutcome::Done(_) | StepOutcome::AlreadyDone(_) => Ok(why),
+        StepOutcome::NotDone(more) | StepOutcome::Unknown(more) => {
+            Err(format!("{why}; the key could not be revoked: {more}"))
+        }
     }
 }

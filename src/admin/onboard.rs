@@ -11,7 +11,6 @@ use spendwatch_domain::admin::onboard::{OnboardItem, OnboardStep, PlannedAction}
 use spendwatch_domain::units::ids::ApiKeyId;
 use spendwatch_domain::units::span::Day;
 
-/// Result of one onboarding item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ItemResult {
     pub item: OnboardItem,
@@ -21,7 +20,6 @@ pub struct ItemResult {
     pub detail: String,
 }
 
-/// Outcome of one onboarding item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemOutcome {
     Done,
@@ -79,10 +77,8 @@ impl OnboardResult {
     }
 }
 
-struct CreatedKey {
-    position: usize,
-    id: ApiKeyId,
-}
+/// Outcome of an item, id of its object and detail.
+type Ended = (ItemOutcome, Option<String>, String);
 
 /// Executes a plan. A new key's secret is written to `sink`.
 pub async fn onboard(
@@ -91,139 +87,82 @@ pub async fn onboard(
     sink: &SecretSink,
 ) -> OnboardResult {
     let mut items: Vec<ItemResult> = Vec::with_capacity(steps.len());
-    let mut new_key = None;
     let mut is_stopped = false;
     for step in steps {
-        if is_stopped {
-            items.push(item_result(
-                step.item,
-                ItemOutcome::NotStarted,
-                None,
-                "not started".to_owned(),
-            ));
-            continue;
-        }
-        let result = match &step.action {
-            PlannedAction::Exists { id, detail: how } => {
-                item_result(step.item, ItemOutcome::AlreadyDone, id.clone(), how.clone())
+        let item = step.item;
+        let (outcome, id, detail) = match &step.action {
+            _ if is_stopped => (ItemOutcome::NotStarted, None, "not started".to_owned()),
+            PlannedAction::Exists { id, detail } => {
+                (ItemOutcome::AlreadyDone, id.clone(), detail.clone())
             }
-            PlannedAction::Manual(how) => {
-                item_result(step.item, ItemOutcome::Manual, None, how.clone())
-            }
+            PlannedAction::Manual(how) => (ItemOutcome::Manual, None, how.clone()),
             PlannedAction::Send(write @ AdminChange::CreateKey { .. }) => {
-                let (result, id) = create_key(session, step.item, write, sink).await;
-                let position = items.len();
-                new_key = id.map(|id| CreatedKey { position, id });
-                result
+                create_key(session, write, sink).await
             }
-            PlannedAction::Send(write) => send(session, step.item, write).await,
+            PlannedAction::Send(write) => send(session, write).await,
         };
-        is_stopped = matches!(
-            result.outcome,
+        is_stopped |= matches!(
+            outcome,
             ItemOutcome::Failed | ItemOutcome::Unknown | ItemOutcome::Reverted
         );
         // If the invitation may have been sent, its key is kept.
-        if result.outcome == ItemOutcome::Failed
-            && result.item == OnboardItem::Invite
-            && let Some(CreatedKey { position, id }) = new_key.take()
-            && let Some(key) = items.get_mut(position)
-        {
-            *key = revoke_created_key(session, id, sink).await;
+        if outcome == ItemOutcome::Failed && item == OnboardItem::Invite {
+            let is_new = |(done, step): &(&mut ItemResult, &OnboardStep)| {
+                let is_sent = matches!(step.action, PlannedAction::Send(_));
+                done.item == OnboardItem::Key && done.outcome == ItemOutcome::Done && is_sent
+            };
+            if let Some((key, _)) = items.iter_mut().zip(steps).find(is_new) {
+                revoke_created_key(session, key, sink).await;
+            }
         }
-        items.push(result);
+        items.push(ItemResult {
+            item,
+            outcome,
+            id,
+            detail,
+        });
     }
     OnboardResult { items }
 }
 
-const fn item_result(
-    item: OnboardItem,
-    outcome: ItemOutcome,
-    id: Option<String>,
-    detail: String,
-) -> ItemResult {
-    ItemResult {
-        item,
-        outcome,
-        id,
-        detail,
-    }
-}
-
-async fn create_key(
-    session: &AdminSession,
-    item: OnboardItem,
-    write: &AdminChange,
-    sink: &SecretSink,
-) -> (ItemResult, Option<ApiKeyId>) {
+async fn create_key(session: &AdminSession, write: &AdminChange, sink: &SecretSink) -> Ended {
     let open = match sink.open() {
         Ok(open) => open,
-        Err(error) => {
-            return (
-                item_result(item, ItemOutcome::Failed, None, error.to_string()),
-                None,
-            );
-        }
+        Err(error) => return (ItemOutcome::Failed, None, error.to_string()),
     };
     match key::create(session, write, open).await {
         KeyOutcome::Created { id, .. } => {
-            let detail = format!(
-                "key `{}`; its secret is {}",
-                write.target(),
-                sink.description()
-            );
-            (
-                item_result(item, ItemOutcome::Done, Some(id.to_string()), detail),
-                Some(id),
-            )
+            let (name, place) = (write.target(), sink.description());
+            let detail = format!("key `{name}`; its secret is {place}");
+            (ItemOutcome::Done, Some(id.to_string()), detail)
         }
-        KeyOutcome::NotCreated(why) => (item_result(item, ItemOutcome::Failed, None, why), None),
-        KeyOutcome::Revoked { id, why } => (
-            item_result(item, ItemOutcome::Reverted, Some(id.to_string()), why),
-            None,
-        ),
-        KeyOutcome::Lost { id, why } => {
-            let id = id.map(|id| id.to_string());
-            (item_result(item, ItemOutcome::Unknown, id, why), None)
-        }
+        KeyOutcome::NotCreated(why) => (ItemOutcome::Failed, None, why),
+        KeyOutcome::Revoked { id, why } => (ItemOutcome::Reverted, Some(id.to_string()), why),
+        KeyOutcome::Lost { id, why } => (ItemOutcome::Unknown, id.map(|id| id.to_string()), why),
     }
 }
 
-async fn revoke_created_key(session: &AdminSession, id: ApiKeyId, sink: &SecretSink) -> ItemResult {
-    let shown = Some(id.to_string());
-    match key::revoke_unused(session, id, "the invitation failed".to_owned()).await {
-        KeyOutcome::Lost { why, .. } => item_result(
-            OnboardItem::Key,
-            ItemOutcome::Done,
-            shown,
-            format!("still active: {why}"),
-        ),
-        KeyOutcome::Revoked { why, .. } | KeyOutcome::NotCreated(why) => {
+async fn revoke_created_key(session: &AdminSession, key: &mut ItemResult, sink: &SecretSink) {
+    let id = ApiKeyId::new(key.id.clone().unwrap_or_default());
+    match key::revoke_unused(session, &id, "the invitation failed".to_owned()).await {
+        Ok(why) => {
             sink.discard();
-            item_result(
-                OnboardItem::Key,
-                ItemOutcome::Reverted,
-                shown,
-                format!("revoked: {why}"),
-            )
+            key.outcome = ItemOutcome::Reverted;
+            key.detail = format!("revoked: {why}");
         }
-        KeyOutcome::Created { .. } => item_result(
-            OnboardItem::Key,
-            ItemOutcome::Done,
-            shown,
-            "still active".to_owned(),
-        ),
+        Err(why) => key.detail = format!("still active: {why}"),
     }
 }
 
-async fn send(session: &AdminSession, item: OnboardItem, write: &AdminChange) -> ItemResult {
+async fn send(session: &AdminSession, write: &AdminChange) -> Ended {
     match execute_step(session, write).await.outcome {
         StepOutcome::Done(result) => {
             let (id, detail) = describe(result);
-            item_result(item, ItemOutcome::Done, id, detail)
+            (ItemOutcome::Done, id, detail)
         }
-        StepOutcome::AlreadyDone(how) => item_result(item, ItemOutcome::AlreadyDone, None, how),
-        StepOutcome::NotDone(why) => item_result(item, ItemOutcome::Failed, None, why),
-        StepOutcome::Unknown(why) => item_result(item, ItemOutcome::Unknown, None, why),
+        StepOutcome::AlreadyDone(how) => (ItemOutcome::AlreadyDone, None, how),
+        StepOutcome::NotDone(why) => (ItemOutcome::Failed, None, why),
+        StepOutcome::Unknown(why) => (ItemOutcome::Unknown, None, why),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Access to one organization for changes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use spendwatch_anthropic::AdminApi;
 use spendwatch_audit::files::AuditError;
 use spendwatch_audit::{AuditLog, Intent, Operation, OperationOutcome};
 use spendwatch_base::clock::Clock;
+use spendwatch_base::lock;
 use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::units::ids::OrganizationName;
 
@@ -43,20 +44,14 @@ impl AdminSession {
     /// Records an outcome. An error is kept for [`AdminSession::take_audit_errors`], because the change itself was made.
     pub fn record_outcome(&self, intent: Intent, ended: &OperationOutcome<'_>) {
         if let Err(error) = self.audit.end(intent, ended) {
-            let mut errors = self
-                .audit_errors
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut errors = lock(&self.audit_errors);
             errors.push(error.to_string());
         }
     }
 
     /// Returns the errors from recording outcomes, each once.
     pub fn take_audit_errors(&self) -> Vec<String> {
-        let mut errors = self
-            .audit_errors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut errors = lock(&self.audit_errors);
         std::mem::take(&mut *errors)
     }
 

@@ -2,12 +2,13 @@
 //! for the other.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use spendwatch_anthropic::endpoint::RequestCounts;
+use spendwatch_base::lock;
 use spendwatch_domain::units::ids::{NotifierName, OrganizationName};
 use spendwatch_domain::units::privacy::Privacy;
 use spendwatch_metrics::counters::CycleOutcome;
@@ -27,7 +28,6 @@ pub struct PublishedState {
     privacy: ArcSwap<Privacy>,
 }
 
-/// Status of one organization.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct OrganizationStatus {
     /// Outcome and end of the newest cycle; `None` before the first.
@@ -64,12 +64,14 @@ pub enum ClockState {
 impl PublishedState {
     /// Adds an organization, without a cycle yet.
     pub fn add_organization(&self, organization: &OrganizationName) {
-        self.lock().entry(organization.clone()).or_default();
+        lock(&self.organizations)
+            .entry(organization.clone())
+            .or_default();
     }
 
     /// Removes an organization and its gauges.
     pub fn remove_organization(&self, organization: &OrganizationName) {
-        self.lock().remove(organization);
+        lock(&self.organizations).remove(organization);
         lock(&self.requests).remove(organization);
         let mut gauges = lock(&self.gauges);
         gauges.remove(organization);
@@ -142,12 +144,12 @@ impl PublishedState {
         organization: &OrganizationName,
         status: OrganizationStatus,
     ) -> Option<OrganizationStatus> {
-        self.lock().insert(organization.clone(), status)
+        lock(&self.organizations).insert(organization.clone(), status)
     }
 
     /// Records a cycle that a store error aborted. The gauges stay, but show the organization as down.
     pub fn record_failure(&self, organization: &OrganizationName, reason: String, at: Timestamp) {
-        let mut organizations = self.lock();
+        let mut organizations = lock(&self.organizations);
         let status = organizations.entry(organization.clone()).or_default();
         status.last_cycle = Some((CycleOutcome::Failed, at));
         status.reasons = vec![reason];
@@ -160,24 +162,15 @@ impl PublishedState {
 
     /// Returns whether the newest cycle of every organization was complete.
     pub fn are_all_complete(&self) -> bool {
-        let organizations = self.lock();
+        let organizations = lock(&self.organizations);
         organizations
             .values()
             .all(|status| matches!(status.last_cycle, Some((CycleOutcome::Ok, _))))
     }
 
-    /// Returns the status of all organizations.
     pub fn organizations(&self) -> BTreeMap<OrganizationName, OrganizationStatus> {
-        self.lock().clone()
+        lock(&self.organizations).clone()
     }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<OrganizationName, OrganizationStatus>> {
-        lock(&self.organizations)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

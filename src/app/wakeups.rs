@@ -2,10 +2,11 @@
 //! because a fallback may have to be notified. A wake-up is not lost while its receiver is busy.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 
+use spendwatch_base::lock;
 use spendwatch_domain::units::ids::NotifierName;
 
 /// One wake-up per notifier, and one for all organizations when a notifier is parked.
@@ -18,39 +19,25 @@ pub struct Wakeups {
 impl Wakeups {
     /// Returns the wake-up of one notifier.
     pub fn for_notifier(&self, notifier: &NotifierName) -> Arc<Notify> {
-        let mut wakeups = self
-            .notifiers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut wakeups = lock(&self.notifiers);
         Arc::clone(wakeups.entry(notifier.clone()).or_default())
     }
 
     /// Returns the notifiers that have a wake-up.
     pub fn names(&self) -> Vec<NotifierName> {
-        let wakeups = self
-            .notifiers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let wakeups = lock(&self.notifiers);
         wakeups.keys().cloned().collect()
     }
 
     /// Removes the wake-ups of all other notifiers.
     pub fn retain(&self, names: &[NotifierName]) {
-        let mut wakeups = self
-            .notifiers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut wakeups = lock(&self.notifiers);
         wakeups.retain(|name, _| names.contains(name));
     }
 
     /// Wakes all workers.
     pub fn wake_all(&self) {
-        for wakeup in self
-            .notifiers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-        {
+        for wakeup in lock(&self.notifiers).values() {
             wakeup.notify_one();
         }
     }

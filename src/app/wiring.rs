@@ -70,6 +70,17 @@ pub async fn command_api(
     Ok(api)
 }
 
+/// Returns the configured dialect, or detects it.
+pub async fn dialect(
+    organization: &OrganizationConfig,
+    api: &AdminApi,
+) -> Result<Dialect, DetectError> {
+    match organization.dialect {
+        Some(dialect) => Ok(dialect),
+        None => api.detect_dialect().await,
+    }
+}
+
 /// Resolves the admin key of an organization.
 pub async fn admin_key(
     organization: &OrganizationConfig,

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::globals::{CommandError, Globals, YesFlag};
+use crate::cli::globals::{
+    CommandError, Globals, YesFlag, audited_mismatch, matched, partial_exit,
+};
 use crate::cli::output::{OutputFormat, json_text, print};
 use crate::table::alerts::{self as alert_table, LastMessage};
 use spendwatch_audit::Operation;
@@ -14,8 +16,9 @@ use spendwatch_config::source::Environment;
 use spendwatch_domain::alerts::silence::check_author_and_comment;
 use spendwatch_domain::units::ids::{OrganizationName, RuleName};
 use spendwatch_store::Store;
-use spendwatch_store::alerts::{AlertFilter, AlertPhase, PrefixMatch};
-use spendwatch_store::suppressions::{AckOutcome, Attribution};
+use spendwatch_store::alerts::suppressions::{AckOutcome, Attribution};
+use spendwatch_store::alerts::{AlertFilter, AlertPhase};
+use spendwatch_store::prefix_match::PrefixMatch;
 
 /// Subcommands of `alerts`.
 #[derive(Debug, Subcommand)]
@@ -145,46 +148,32 @@ impl Ack {
                 ],
             };
             let error_of = |found: &PrefixMatch<AckOutcome>| match found {
-                PrefixMatch::One(AckOutcome::Done(_)) => None,
                 PrefixMatch::One(AckOutcome::NotFiring(_)) => Some("not firing".to_owned()),
-                PrefixMatch::NoMatch => Some("no such alert".to_owned()),
-                PrefixMatch::Ambiguous(_) => Some("ambiguous id".to_owned()),
+                _ => audited_mismatch(found, "alert"),
             };
             let acknowledged = store.acknowledge(prefix, by, now);
-            let problem = match audit.audited(&operation, acknowledged, error_of).await?? {
-                PrefixMatch::One(AckOutcome::Done(row)) => {
+            let found = audit.audited(&operation, acknowledged, error_of).await??;
+            let problem = match one(found, prefix) {
+                Ok(AckOutcome::Done(row)) => {
                     globals.remark(&format!("Acknowledged alert {}", row.fingerprint));
                     continue;
                 }
-                PrefixMatch::One(AckOutcome::NotFiring(row)) => format!(
+                Ok(AckOutcome::NotFiring(row)) => format!(
                     "alert {} is {}, expected a firing alert",
                     row.fingerprint,
                     alert_table::state_name(AlertPhase::from_alert(&row.alert))
                 ),
-                PrefixMatch::NoMatch => not_found(prefix),
-                PrefixMatch::Ambiguous(ids) => ambiguous(prefix, &ids),
+                Err(problem) => problem,
             };
             eprintln!("error: {problem}");
             n_failed += 1;
         }
-        Ok(match n_failed {
-            0 => ExitCode::SUCCESS,
-            n if n == self.ids.len() => ExitCode::FAILURE,
-            _ => ExitCode::from(3),
-        })
+        Ok(partial_exit(n_failed, self.ids.len()))
     }
 }
 
-fn not_found(prefix: &str) -> String {
-    format!("no alert `{prefix}`; list ids with `spendwatch alerts list`")
-}
-
-fn ambiguous(prefix: &str, ids: &[String]) -> String {
-    format!(
-        "`{prefix}` matches {} alerts: {}; use a longer id",
-        ids.len(),
-        ids.join(", ")
-    )
+fn one<T>(found: PrefixMatch<T>, prefix: &str) -> Result<T, String> {
+    matched(found, "alert", prefix, "alerts list")
 }
 
 async fn show(
@@ -193,13 +182,11 @@ async fn show(
     store: &Store,
     config: &Config,
 ) -> Result<ExitCode, CommandError> {
-    let fingerprint = match store.alert(prefix).await? {
-        PrefixMatch::One((row, _)) => row.fingerprint,
-        PrefixMatch::NoMatch => return Err(CommandError::Failed(not_found(prefix))),
-        PrefixMatch::Ambiguous(ids) => return Err(CommandError::Failed(ambiguous(prefix, &ids))),
-    };
+    let (row, _) = one(store.alert(prefix).await?, prefix).map_err(CommandError::Failed)?;
+    let fingerprint = row.fingerprint;
     let found = store.displayed_alert(&fingerprint, config.privacy).await?;
-    let (shown, changes) = found.ok_or_else(|| CommandError::Failed(not_found(prefix)))?;
+    let found = found.map_or(PrefixMatch::NoMatch, PrefixMatch::One);
+    let (shown, changes) = one(found, prefix).map_err(CommandError::Failed)?;
     let sent = store.last_message(&fingerprint).await?;
     let message = sent
         .as_ref()
@@ -207,29 +194,21 @@ async fn show(
     let history = alert_table::history(shown.row.alert.watch, &changes);
     let text = match globals.output {
         OutputFormat::Table => {
-            let acknowledgement = shown
-                .acknowledged
-                .as_ref()
-                .map(alert_table::acknowledgement);
-            let mut pieces = vec![
-                alert_table::list(std::slice::from_ref(&shown))
-                    .render(OutputFormat::Table, globals.stdout),
-            ];
+            let screen = globals.stdout;
+            let alert = alert_table::list(std::slice::from_ref(&shown));
+            let mut pieces = vec![alert.as_table(screen)];
             if let Some(message) = &message {
-                let heading = message
-                    .heading()
-                    .render(OutputFormat::Table, globals.stdout);
+                let heading = message.heading().as_table(screen);
                 let text = message.text();
                 let lines = text.lines().map(|line| {
                     let indent = if line.starts_with("- ") { 2 } else { 0 };
-                    globals.stdout.hanging("", indent, line)
+                    screen.hanging("", indent, line)
                 });
                 pieces.push(format!("{heading}\n{}", lines.collect::<String>()));
             }
-            pieces.extend(
-                acknowledgement.map(|table| table.render(OutputFormat::Table, globals.stdout)),
-            );
-            pieces.push(history.render(OutputFormat::Table, globals.stdout));
+            let acknowledged = shown.acknowledged.as_ref();
+            pieces.extend(acknowledged.map(|by| alert_table::acknowledgement(by).as_table(screen)));
+            pieces.push(history.as_table(screen));
             pieces.join("\n")
         }
         // CSV holds one table: the changes.

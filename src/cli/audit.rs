@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::globals::{CommandError, Globals};
-use crate::table::{Cell, OutputTable, hidden, id, shown};
+use crate::table::{Cell, OutputTable, TableBuilder};
 use spendwatch_audit::entry::AuditEntry;
 use spendwatch_audit::files::AuditFiles;
 use spendwatch_audit::head::ChainHead;
@@ -178,53 +178,34 @@ impl ListOperations {
 }
 
 fn table(operations: &[LoggedOperation]) -> OutputTable {
-    let row = |one: &LoggedOperation| {
-        let entry = &one.entry;
-        let outcome = match entry.success {
-            Some(true) => "done",
-            Some(false) => "failed",
-            None => "open",
-        };
-        let arguments = entry
-            .arguments
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
-        vec![
-            Cell::Count(one.seq.into()),
-            Cell::Time(entry.at),
-            Cell::Text(entry.actor.clone()),
-            Cell::Text(entry.os_user.clone()),
-            Cell::text_or_empty(entry.organization.clone()),
-            Cell::Text(entry.action.clone()),
-            Cell::Text(entry.target.clone()),
-            Cell::List(arguments.collect()),
-            Cell::Text(outcome.to_owned()),
-            entry
-                .elapsed_ms
-                .map_or(Cell::Empty, |ms| Cell::Count(ms.into())),
-            entry.error.clone().map_or(Cell::Empty, Cell::Prose),
-            Cell::text_or_empty(entry.request_id.clone()),
-            Cell::Text(one.hash.clone()),
-        ]
+    let arguments = |one: &LoggedOperation| -> Vec<String> {
+        let arguments = one.entry.arguments.iter();
+        arguments
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
     };
-    OutputTable {
-        columns: vec![
-            shown("seq", "#"),
-            shown("at", "TIME"),
-            shown("actor", "BY"),
-            hidden("os_user"),
-            hidden("organization"),
-            shown("action", "ACTION"),
-            id("target", "TARGET"),
-            hidden("arguments"),
-            shown("outcome", "OUTCOME"),
-            shown("elapsed_ms", "MS"),
-            shown("error", "ERROR"),
-            hidden("request_id"),
-            hidden("hash"),
-        ],
-        rows: operations.iter().map(row).collect(),
-    }
+    let outcome = |one: &LoggedOperation| match one.entry.success {
+        Some(true) => "done",
+        Some(false) => "failed",
+        None => "open",
+    };
+    TableBuilder::new(operations)
+        .shown("seq", "#", |one| one.seq)
+        .shown("at", "TIME", |one| one.entry.at)
+        .shown("actor", "BY", |one| &one.entry.actor)
+        .hidden("os_user", |one| &one.entry.os_user)
+        .hidden("organization", |one| one.entry.organization.as_deref())
+        .shown("action", "ACTION", |one| &one.entry.action)
+        .id("target", "TARGET", |one| &one.entry.target)
+        .hidden("arguments", arguments)
+        .shown("outcome", "OUTCOME", outcome)
+        .shown("elapsed_ms", "MS", |one| one.entry.elapsed_ms)
+        .shown("error", "ERROR", |one| {
+            one.entry.error.clone().map(Cell::Prose)
+        })
+        .hidden("request_id", |one| one.entry.request_id.as_deref())
+        .hidden("hash", |one| &one.hash)
+        .build()
 }
 
 fn print_report(globals: &Globals, report: &ChainReport, anchor: Option<&str>) -> ExitCode {
@@ -279,39 +260,30 @@ fn print_report(globals: &Globals, report: &ChainReport, anchor: Option<&str>) -
 }
 
 fn report_table(report: &ChainReport, is_intact: bool) -> OutputTable {
-    let walk = &report.walk;
-    let ChainHead { seq, hash } = &walk.newest;
-    let count = |n: u64| Cell::Count(n.into());
-    OutputTable {
-        columns: vec![
-            shown("whole", "INTACT"),
-            shown("entries", "ENTRIES"),
-            hidden("files"),
-            hidden("first_seq"),
-            hidden("first_at"),
-            shown("newest_seq", "NEWEST"),
-            hidden("newest_at"),
-            hidden("open"),
-            hidden("torn"),
-            hidden("broken"),
-            hidden("findings"),
-            id("newest_hash", "HASH"),
-        ],
-        rows: vec![vec![
-            Cell::Flag(is_intact),
-            count(walk.n_entries),
-            count(report.n_files.try_into().unwrap_or(u64::MAX)),
-            walk.first.map_or(Cell::Empty, |(seq, _)| count(seq)),
-            Cell::time_or_empty(walk.first.map(|(_, at)| at)),
-            count(*seq),
-            Cell::time_or_empty(walk.newest_at),
-            Cell::List(walk.open.values().cloned().collect()),
-            count(walk.n_torn),
-            Cell::text_or_empty(report.broken.as_ref().map(ToString::to_string)),
-            Cell::List(walk.findings.iter().map(ToString::to_string).collect()),
-            Cell::Text(hash.clone()),
-        ]],
-    }
+    let findings: Vec<String> = report
+        .walk
+        .findings
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    TableBuilder::new(std::slice::from_ref(&report.walk))
+        .shown("whole", "INTACT", |_| is_intact)
+        .shown("entries", "ENTRIES", |walk| walk.n_entries)
+        .hidden("files", |_| report.n_files)
+        .hidden("first_seq", |walk| walk.first.map(|(seq, _)| seq))
+        .hidden("first_at", |walk| walk.first.map(|(_, at)| at))
+        .shown("newest_seq", "NEWEST", |walk| walk.newest.seq)
+        .hidden("newest_at", |walk| walk.newest_at)
+        .hidden("open", |walk| {
+            walk.open.values().cloned().collect::<Vec<_>>()
+        })
+        .hidden("torn", |walk| walk.n_torn)
+        .hidden("broken", |_| {
+            report.broken.as_ref().map(ToString::to_string)
+        })
+        .hidden("findings", |_| findings.clone())
+        .id("newest_hash", "HASH", |walk| &walk.newest.hash)
+        .build()
 }
 
 /// A broken log has no anchor, because its newest entry would vouch for the entries before it.
@@ -321,23 +293,18 @@ fn anchor(globals: &Globals, report: &ChainReport) -> Result<ExitCode, CommandEr
         return Err(CommandError::Failed(error));
     }
     let walk = &report.walk;
-    let rows = walk.newest_at.map(|at| {
-        vec![
-            Cell::Count(walk.newest.seq.into()),
-            Cell::Time(at),
-            Cell::Text(walk.newest.hash.clone()),
-        ]
-    });
-    if rows.is_none() {
+    let newest: Vec<(&ChainHead, Timestamp)> = walk
+        .newest_at
+        .map(|at| (&walk.newest, at))
+        .into_iter()
+        .collect();
+    if newest.is_empty() {
         globals.remark("no audit entries");
     }
-    let table = OutputTable {
-        columns: vec![
-            shown("seq", "#"),
-            shown("at", "TIME"),
-            shown("hash", "HASH"),
-        ],
-        rows: rows.into_iter().collect(),
-    };
+    let table = TableBuilder::new(&newest)
+        .shown("seq", "#", |(head, _)| head.seq)
+        .shown("at", "TIME", |(_, at)| *at)
+        .shown("hash", "HASH", |(head, _)| &head.hash)
+        .build();
     Ok(globals.print(&table, ExitCode::SUCCESS))
 }

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args};
 use crate::cli::output::OutputFormat;
 use crate::cli::output::screen::Screen;
 use crate::table::OutputTable;
+use spendwatch_anthropic::error::{DetectError, FetchError};
 use spendwatch_audit::files::AuditError;
 use spendwatch_audit::{self as audit, AuditLog};
 use spendwatch_base::clock::Clock;
@@ -19,6 +20,7 @@ use spendwatch_config::source::Environment;
 use spendwatch_config::{self as config, Config};
 use spendwatch_store::Store;
 use spendwatch_store::error::StoreError;
+use spendwatch_store::prefix_match::PrefixMatch;
 
 /// Heading in the help.
 const HEADING: &str = "Options of every command";
@@ -113,6 +115,18 @@ impl From<StoreError> for CommandError {
     }
 }
 
+impl From<FetchError> for CommandError {
+    fn from(error: FetchError) -> CommandError {
+        CommandError::Failed(error_chain(&error))
+    }
+}
+
+impl From<DetectError> for CommandError {
+    fn from(error: DetectError) -> CommandError {
+        CommandError::Failed(error_chain(&error))
+    }
+}
+
 impl From<anyhow::Error> for CommandError {
     fn from(error: anyhow::Error) -> CommandError {
         CommandError::Failed(format!("{error:#}"))
@@ -126,9 +140,45 @@ pub fn without_organization(text: &str, organization: &str) -> String {
         .replace(&format!("{name}, "), "")
 }
 
-/// Returns the exit code and prints the errors of a failed command.
-pub fn finish(result: Result<ExitCode, CommandError>) -> ExitCode {
-    result.unwrap_or_else(|error| error.report())
+/// Exit code for "partly done".
+pub const EXIT_PARTIAL: u8 = 3;
+
+/// Returns 0 if nothing failed, 1 if all did, else 3.
+pub fn partial_exit(n_failed: usize, n_all: usize) -> ExitCode {
+    match n_failed {
+        0 => ExitCode::SUCCESS,
+        n if n == n_all => ExitCode::FAILURE,
+        _ => ExitCode::from(EXIT_PARTIAL),
+    }
+}
+
+/// Returns the row with an id or a prefix of one, or an error that names `list`, the command that lists ids.
+pub fn matched<T>(
+    found: PrefixMatch<T>,
+    kind: &str,
+    prefix: &str,
+    list: &str,
+) -> Result<T, String> {
+    match found {
+        PrefixMatch::One(row) => Ok(row),
+        PrefixMatch::NoMatch => Err(format!(
+            "no {kind} `{prefix}`; list ids with `spendwatch {list}`"
+        )),
+        PrefixMatch::Ambiguous(ids) => Err(format!(
+            "`{prefix}` matches {} {kind}s: {}; use a longer id",
+            ids.len(),
+            ids.join(", ")
+        )),
+    }
+}
+
+/// Returns the same error for the audit log.
+pub fn audited_mismatch<T>(found: &PrefixMatch<T>, kind: &str) -> Option<String> {
+    match found {
+        PrefixMatch::One(_) => None,
+        PrefixMatch::NoMatch => Some(format!("no such {kind}")),
+        PrefixMatch::Ambiguous(_) => Some("ambiguous id".to_owned()),
+    }
 }
 
 fn load_error(problems: &Problems) -> CommandError {
@@ -141,16 +191,15 @@ fn usage_error<'a>(problems: impl Iterator<Item = &'a ConfigProblem>) -> Command
 
 /// Returns an error if the organization's admin key is known to be unusable.
 pub fn check_key(config: &Config, organization: &OrganizationConfig) -> Result<(), CommandError> {
-    let problems = config.unresolved_of_organization(organization);
-    if problems.is_empty() {
-        return Ok(());
-    }
-    Err(usage_error(problems.into_iter()))
+    unresolved_error(config.unresolved_of_organization(organization))
 }
 
 /// Returns an error if a secret of the notifier is known to be unusable.
 pub fn check_notifier(config: &Config, notifier: &NotifierConfig) -> Result<(), CommandError> {
-    let problems = config.unresolved_of_notifier(notifier);
+    unresolved_error(config.unresolved_of_notifier(notifier))
+}
+
+fn unresolved_error(problems: Vec<&ConfigProblem>) -> Result<(), CommandError> {
     if problems.is_empty() {
         return Ok(());
     }

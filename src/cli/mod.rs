@@ -29,7 +29,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::cli::globals::{Globals, finish};
+use crate::cli::admin::context::CommandContext;
+use crate::cli::globals::{CommandError, Globals};
 use crate::cli::output::screen::Screen;
 use spendwatch_config::source::Environment;
 
@@ -166,43 +167,46 @@ enum Command {
     },
 }
 
-/// Runs the command.
+/// Runs the command, prints the errors of a failed one and returns the exit code.
 pub async fn run(mut arguments: Arguments, environment: &Environment) -> ExitCode {
     arguments.globals.stdout = Screen::stdout(environment);
     arguments.globals.stderr = Screen::stderr(environment);
-    let globals = &arguments.globals;
-    match arguments.command {
-        Command::Run(run) => finish(run.run(globals, environment).await),
-        Command::Check(check) => check.run(globals, environment).await,
-        Command::CheckConfig(check_config) => finish(check_config.run(globals, environment).await),
-        Command::Demo => match demo::run().await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("error: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
-        Command::Alerts(alerts) => finish(alerts.run(globals, environment).await),
-        Command::Silence(silence) => finish(silence.run(globals, environment).await),
-        Command::Notifications(messages) => finish(messages.run(globals, environment).await),
-        Command::Notify(notify) => finish(notify.run(globals, environment).await),
-        Command::Usage(usage) => finish(usage.run(globals, environment).await),
-        Command::Org(org) => finish(org.run(globals, environment).await),
-        Command::Users(users) => finish(users.run(globals, environment).await),
-        Command::Invites(invites) => finish(invites.run(globals, environment).await),
-        Command::Keys(keys) => finish(keys.run(globals, environment).await),
-        Command::Workspaces(workspaces) => finish(workspaces.run(globals, environment).await),
-        Command::Onboard(onboard) => finish(onboard.run(globals, environment).await),
-        Command::Offboard(offboard) => finish(offboard.run(globals, environment).await),
-        Command::Audit(audit) => finish(audit.run(globals, environment)),
-        Command::Doctor(doctor) => finish(doctor.run(globals, environment).await),
-        Command::Store(store) => finish(store.run(globals, environment).await),
-        Command::Healthcheck(check) => finish(check.run(globals, environment).await),
-        Command::Init(init) => init.run(),
+    let result = execute(&arguments.command, &arguments.globals, environment).await;
+    result.unwrap_or_else(|error| error.report())
+}
+
+async fn execute(
+    command: &Command,
+    globals: &Globals,
+    environment: &Environment,
+) -> Result<ExitCode, CommandError> {
+    let context = || CommandContext::open(globals, environment);
+    match command {
+        Command::Run(run) => run.run(globals, environment).await,
+        Command::Check(check) => Ok(check.run(globals, environment).await),
+        Command::CheckConfig(check_config) => check_config.run(globals, environment).await,
+        Command::Demo => Ok(demo::run().await.map(|()| ExitCode::SUCCESS)?),
+        Command::Alerts(alerts) => alerts.run(globals, environment).await,
+        Command::Silence(silence) => silence.run(globals, environment).await,
+        Command::Notifications(messages) => messages.run(globals, environment).await,
+        Command::Notify(notify) => notify.run(globals, environment).await,
+        Command::Usage(usage) => usage.run(globals, environment).await,
+        Command::Org(org) => org.run(globals, environment).await,
+        Command::Users(users) => users.run(&context().await?).await,
+        Command::Invites(invites) => invites.run(&context().await?).await,
+        Command::Keys(keys) => keys.run(&context().await?).await,
+        Command::Workspaces(workspaces) => workspaces.run(&context().await?).await,
+        Command::Onboard(onboard) => onboard.run(globals, environment).await,
+        Command::Offboard(offboard) => offboard.run(globals, environment).await,
+        Command::Audit(audit) => audit.run(globals, environment),
+        Command::Doctor(doctor) => doctor.run(globals, environment).await,
+        Command::Store(store) => store.run(globals, environment).await,
+        Command::Healthcheck(check) => check.run(globals, environment).await,
+        Command::Init(init) => Ok(init.run()),
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "spendwatch", &mut script);
-            output::print(&String::from_utf8_lossy(&script), ExitCode::SUCCESS)
+            let (mut command, mut script) = (Arguments::command(), Vec::new());
+            clap_complete::generate(*shell, &mut command, "spendwatch", &mut script);
+            Ok(output::print(&String::from_utf8_lossy(&script), ExitCode::SUCCESS))
         }
     }
 }

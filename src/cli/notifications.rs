@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cli::globals::{CommandError, Globals, YesFlag};
-use crate::table::{Cell, OutputTable, hidden, id, shown};
+use crate::cli::globals::{CommandError, Globals, YesFlag, matched};
+use crate::table::{OutputTable, TableBuilder};
 use spendwatch_audit::Operation;
 use spendwatch_base::clock::Clock;
 use spendwatch_config::Config;
@@ -14,8 +14,8 @@ use spendwatch_config::source::Environment;
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::plural::counted;
 use spendwatch_store::Store;
-use spendwatch_store::alerts::PrefixMatch;
-use spendwatch_store::messages::{MessageFilter, MessageRow, MessageState};
+use spendwatch_store::outbox::messages::{MessageFilter, MessageRow, MessageState};
+use spendwatch_store::prefix_match::PrefixMatch;
 
 /// `max_age` for a notifier that is no longer configured.
 const FALLBACK_AGE: SignedDuration = SignedDuration::from_hours(72);
@@ -186,22 +186,17 @@ async fn all_dead(store: &Store) -> Result<Vec<MessageRow>, CommandError> {
 }
 
 async fn find_dead(store: &Store, prefix: &str) -> Result<MessageRow, CommandError> {
-    match store.message(prefix).await? {
-        PrefixMatch::One(message) if message.state == MessageState::Dead => Ok(message),
-        PrefixMatch::One(message) => Err(CommandError::Failed(format!(
+    let found = store.message(prefix).await?;
+    let message = matched(found, "message", prefix, "notifications list --state dead")
+        .map_err(CommandError::Failed)?;
+    if message.state != MessageState::Dead {
+        return Err(CommandError::Failed(format!(
             "message `{}` is {}, expected a dead letter",
             message.id,
             message.state.as_str()
-        ))),
-        PrefixMatch::NoMatch => Err(CommandError::Failed(format!(
-            "no message `{prefix}`; list ids with `spendwatch notifications list --state dead`"
-        ))),
-        PrefixMatch::Ambiguous(ids) => Err(CommandError::Failed(format!(
-            "`{prefix}` matches {} messages: {}; use a longer id",
-            ids.len(),
-            ids.join(", ")
-        ))),
+        )));
     }
+    Ok(message)
 }
 
 fn max_age(config: &Config, name: &NotifierName) -> SignedDuration {
@@ -212,39 +207,26 @@ fn max_age(config: &Config, name: &NotifierName) -> SignedDuration {
 }
 
 fn table(messages: &[MessageRow]) -> OutputTable {
-    OutputTable {
-        columns: vec![
-            id("id", "ID"),
-            shown("notifier", "NOTIFIER"),
-            hidden("recipient"),
-            shown("state", "STATE"),
-            shown("created_at", "CREATED"),
-            shown("n_attempts", "ATTEMPTS"),
-            hidden("next_attempt"),
-            hidden("finished_at"),
-            shown("last_error", "ERROR"),
-            hidden("folded_into"),
-            hidden("alerts"),
-            hidden("digest"),
-        ],
-        rows: messages.iter().map(row).collect(),
-    }
-}
-
-fn row(message: &MessageRow) -> Vec<Cell> {
-    let alerts = message.facts.iter();
-    vec![
-        Cell::Text(message.id.clone()),
-        Cell::Text(message.notifier.to_string()),
-        Cell::text_or_empty(message.recipient.clone()),
-        Cell::Text(message.state.as_str().to_owned()),
-        Cell::Time(message.created_at),
-        Cell::Count(i128::from(message.n_attempts)),
-        Cell::time_or_empty(message.next_attempt),
-        Cell::time_or_empty(message.finished_at),
-        Cell::text_or_empty(message.last_error.clone()),
-        Cell::text_or_empty(message.folded_into.clone()),
-        Cell::List(alerts.map(|fact| fact.identity.fingerprint()).collect()),
-        Cell::text_or_empty(message.digest.as_ref().map(|digest| digest.name.clone())),
-    ]
+    let alerts = |message: &MessageRow| -> Vec<String> {
+        let facts = message.facts.iter();
+        facts.map(|fact| fact.identity.fingerprint()).collect()
+    };
+    TableBuilder::new(messages)
+        .id("id", "ID", |message| &message.id)
+        .shown("notifier", "NOTIFIER", |message| message.notifier.as_str())
+        .hidden("recipient", |message| message.recipient.as_deref())
+        .shown("state", "STATE", |message| message.state.as_str())
+        .shown("created_at", "CREATED", |message| message.created_at)
+        .shown("n_attempts", "ATTEMPTS", |message| {
+            u64::from(message.n_attempts)
+        })
+        .hidden("next_attempt", |message| message.next_attempt)
+        .hidden("finished_at", |message| message.finished_at)
+        .shown("last_error", "ERROR", |message| {
+            message.last_error.as_deref()
+        })
+        .hidden("folded_into", |message| message.folded_into.as_deref())
+        .hidden("alerts", alerts)
+        .hidden("digest", |message| Some(&message.digest.as_ref()?.name))
+        .build()
 }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use crate::app::wiring;
-use crate::cli::globals::{CommandError, Globals, YesFlag, check_notifier};
+use crate::cli::globals::{CommandError, Globals, YesFlag, check_notifier, partial_exit};
 use spendwatch_base::clock::{Clock, Random};
 use spendwatch_config::near::unknown;
 use spendwatch_config::source::Environment;
@@ -94,21 +94,15 @@ impl Command {
             let to = recipient
                 .map(|recipient| format!(", `{recipient}`"))
                 .unwrap_or_default();
-            if delivery.error().is_none() {
-                globals.remark(&format!("notifier `{name}`{to}: delivered"));
-            } else {
-                eprintln!(
-                    "error: notifier `{name}`{to}: {}",
-                    delivery.error().unwrap_or("not delivered")
-                );
-                n_failed += 1;
+            match delivery.error() {
+                None => globals.remark(&format!("notifier `{name}`{to}: delivered")),
+                Some(error) => {
+                    eprintln!("error: notifier `{name}`{to}: {error}");
+                    n_failed += 1;
+                }
             }
         }
-        Ok(match n_failed {
-            0 => ExitCode::SUCCESS,
-            n if n == n_all => ExitCode::FAILURE,
-            _ => ExitCode::from(3),
-        })
+        Ok(partial_exit(n_failed, n_all))
     }
 }
 

@@ -7,8 +7,10 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cli::globals::{CommandError, Globals, YesFlag};
-use crate::table::{Cell, Column, OutputTable, hidden, id, shown};
+use crate::cli::globals::{
+    CommandError, Globals, YesFlag, audited_mismatch, matched, partial_exit,
+};
+use crate::table::{OutputTable, TableBuilder};
 use spendwatch_audit::{AuditLog, Operation};
 use spendwatch_base::clock::{Clock, Random};
 use spendwatch_config::source::Environment;
@@ -18,8 +20,8 @@ use spendwatch_domain::alerts::silence::{
 };
 use spendwatch_domain::units::subject::SubjectKind;
 use spendwatch_store::Store;
-use spendwatch_store::alerts::PrefixMatch;
-use spendwatch_store::suppressions::AddSilenceOutcome;
+use spendwatch_store::alerts::suppressions::AddSilenceOutcome;
+use spendwatch_store::prefix_match::PrefixMatch;
 
 /// Subcommands of `silence`.
 #[derive(Debug, Subcommand)]
@@ -223,70 +225,37 @@ async fn remove(
             target: prefix,
             arguments: &[],
         };
-        let error_of = |found: &PrefixMatch<Silence>| match found {
-            PrefixMatch::One(_) => None,
-            PrefixMatch::NoMatch => Some("no such silence".to_owned()),
-            PrefixMatch::Ambiguous(_) => Some("ambiguous id".to_owned()),
-        };
+        let error_of = |found: &PrefixMatch<Silence>| audited_mismatch(found, "silence");
         let ended = store.end_silence(prefix, now);
-        let problem = match audit.audited(&operation, ended, error_of).await?? {
-            PrefixMatch::One(silence) if silence.state(now) == SilenceState::Expired => {
+        let found = audit.audited(&operation, ended, error_of).await??;
+        match matched(found, "silence", prefix, "silence list") {
+            Ok(silence) if silence.state(now) == SilenceState::Expired => {
                 globals.remark(&format!(
                     "no change: silence {} has already ended",
                     silence.id
                 ));
-                continue;
             }
-            PrefixMatch::One(silence) => {
-                globals.remark(&format!("Ended silence {}", silence.id));
-                continue;
+            Ok(silence) => globals.remark(&format!("Ended silence {}", silence.id)),
+            Err(problem) => {
+                eprintln!("error: {problem}");
+                n_failed += 1;
             }
-            PrefixMatch::NoMatch => {
-                format!("no silence `{prefix}`; list ids with `spendwatch silence list`")
-            }
-            PrefixMatch::Ambiguous(ids) => {
-                format!(
-                    "`{prefix}` matches {} silences: {}; use a longer id",
-                    ids.len(),
-                    ids.join(", ")
-                )
-            }
-        };
-        eprintln!("error: {problem}");
-        n_failed += 1;
+        }
     }
-    Ok(match n_failed {
-        0 => ExitCode::SUCCESS,
-        n if n == ids.len() => ExitCode::FAILURE,
-        _ => ExitCode::from(3),
-    })
+    Ok(partial_exit(n_failed, ids.len()))
 }
 
-const COLUMNS: [Column; 7] = [
-    id("id", "ID"),
-    shown("state", "STATE"),
-    hidden("starts_at"),
-    shown("ends_at", "ENDS"),
-    shown("matchers", "MATCHERS"),
-    shown("author", "AUTHOR"),
-    shown("comment", "COMMENT"),
-];
-
 fn table(silences: &[Silence], now: Timestamp) -> OutputTable {
-    let row = |silence: &Silence| {
-        let matchers = silence.matchers.iter().map(ToString::to_string);
-        vec![
-            Cell::Text(silence.id.clone()),
-            Cell::Text(silence.state(now).as_str().to_owned()),
-            Cell::Time(silence.span.start),
-            Cell::Time(silence.span.end),
-            Cell::List(matchers.collect()),
-            Cell::Text(silence.author.clone()),
-            Cell::Text(silence.comment.clone()),
-        ]
+    let matchers = |silence: &Silence| -> Vec<String> {
+        silence.matchers.iter().map(ToString::to_string).collect()
     };
-    OutputTable {
-        columns: COLUMNS.to_vec(),
-        rows: silences.iter().map(row).collect(),
-    }
+    TableBuilder::new(silences)
+        .id("id", "ID", |silence| &silence.id)
+        .shown("state", "STATE", |silence| silence.state(now).as_str())
+        .hidden("starts_at", |silence| silence.span.start)
+        .shown("ends_at", "ENDS", |silence| silence.span.end)
+        .shown("matchers", "MATCHERS", matchers)
+        .shown("author", "AUTHOR", |silence| &silence.author)
+        .shown("comment", "COMMENT", |silence| &silence.comment)
+        .build()
 }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use crate::cli::globals::{CommandError, Globals, YesFlag};
 use crate::cli::output::print;
-use crate::table::{Cell, OutputTable, hidden, shown};
+use crate::table::{Cell, TableBuilder};
 use spendwatch_config::source::Environment;
 use spendwatch_domain::units::plural::counted;
 use spendwatch_notify::wording::formatting;
@@ -50,29 +50,20 @@ impl Command {
                 for problem in &report.problems {
                     eprintln!("error: {}", formatting::single_line(problem));
                 }
-                let count = |n: u64| Cell::Count(i128::from(n));
-                let table = OutputTable {
-                    columns: vec![
-                        shown("store", "STORE"),
-                        shown("version", "VERSION"),
-                        shown("bytes", "BYTES"),
-                        shown("usage_rows", "USAGE"),
-                        shown("alerts", "ALERTS"),
-                        shown("messages", "MESSAGES"),
-                        shown("n_problems", "PROBLEMS"),
-                        hidden("problems"),
-                    ],
-                    rows: vec![vec![
-                        Cell::Text(config.store.path.display().to_string()),
-                        Cell::Count(i128::from(report.version)),
-                        count(report.n_bytes),
-                        count(report.n_usage),
-                        count(report.n_alerts),
-                        count(report.n_messages),
-                        Cell::Count(report.problems.len() as i128),
-                        Cell::List(report.problems.clone()),
-                    ]],
-                };
+                let table = TableBuilder::new(std::slice::from_ref(&report))
+                    .shown("store", "STORE", |_| {
+                        config.store.path.display().to_string()
+                    })
+                    .shown("version", "VERSION", |report| {
+                        Cell::Count(report.version.into())
+                    })
+                    .shown("bytes", "BYTES", |report| report.n_bytes)
+                    .shown("usage_rows", "USAGE", |report| report.n_usage)
+                    .shown("alerts", "ALERTS", |report| report.n_alerts)
+                    .shown("messages", "MESSAGES", |report| report.n_messages)
+                    .shown("n_problems", "PROBLEMS", |report| report.problems.len())
+                    .hidden("problems", |report| report.problems.clone())
+                    .build();
                 let exit = if report.problems.is_empty() {
                     ExitCode::SUCCESS
                 } else {

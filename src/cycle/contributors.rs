@@ -1,5 +1,6 @@
 //! Adds top contributors to the facts of alerts, compared with the same point of the previous period.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
@@ -17,7 +18,7 @@ use spendwatch_domain::rules::watch::Quantity;
 use spendwatch_domain::units::ids::{UNATTRIBUTED, WorkspaceId};
 use spendwatch_domain::units::period;
 use spendwatch_domain::units::privacy::UserNaming;
-use spendwatch_domain::units::span::HourSpan;
+use spendwatch_domain::units::span::{HourSpan, Span};
 use spendwatch_domain::usage::bucket::{Amounts, Part, UsageKey};
 use spendwatch_store::error::StoreError;
 
@@ -47,24 +48,12 @@ impl Watcher {
                     fact.top.clone_from(top);
                     continue;
                 }
-                let rule = self
-                    .settings
-                    .policy
-                    .rules
-                    .iter()
-                    .find(|rule| rule.name == fact.identity.slot.rule);
-                let Some(rule) = rule.filter(|rule| rule.watch().info().has_contributors) else {
-                    continue;
-                };
-                let Some(key) = frame_key(rule) else {
-                    continue;
-                };
-                let Some(frame) = self.frame_of(&key, fact) else {
+                let Some((rule, key, frame)) = self.explained_period(fact) else {
                     continue;
                 };
                 let span = same_time_previous(&key, frame, fact.as_of.unwrap_or(fact.decided_at));
-                if let std::collections::hash_map::Entry::Vacant(e) = pasts.entry(span) {
-                    e.insert(self.past(span).await?);
+                if let Entry::Vacant(entry) = pasts.entry(span) {
+                    entry.insert(self.past(span).await?);
                 }
                 fact.top = self.contributors(rule, fact, frame, &pasts[&span], span);
                 explained.insert(fact.identity.slot.clone(), fact.top.clone());
@@ -73,12 +62,15 @@ impl Watcher {
         Ok(())
     }
 
-    fn frame_of(&self, key: &PeriodKey, fact: &Fact) -> Option<&PeriodSums> {
-        let (open, closed) = self.figures.period_sums(key)?;
-        [Some(open), closed]
-            .into_iter()
-            .flatten()
-            .find(|frame| frame.label == fact.identity.slot.period)
+    /// Returns the rule of a fact and its period, if the rule has contributors.
+    fn explained_period(&self, fact: &Fact) -> Option<(&Rule, PeriodKey, &PeriodSums)> {
+        let slot = &fact.identity.slot;
+        let mut rules = self.settings.policy.rules.iter();
+        let rule = rules.find(|rule| rule.name == slot.rule)?;
+        let key = frame_key(rule).filter(|_| rule.watch().info().has_contributors)?;
+        let (open, closed) = self.figures.period_sums(&key)?;
+        let mut frames = [Some(open), closed].into_iter().flatten();
+        Some((rule, key, frames.find(|frame| frame.label == slot.period)?))
     }
 
     fn contributors(
@@ -182,9 +174,6 @@ fn same_time_previous(key: &PeriodKey, frame: &PeriodSums, as_of: Timestamp) -> 
         .checked_add(passed)
         .unwrap_or(before.span.end)
         .min(before.span.end);
-    period_hours(before.span.start, end)
-}
-
-fn period_hours(start: Timestamp, end: Timestamp) -> HourSpan {
-    spendwatch_domain::units::span::Span { start, end }.hours()
+    let start = before.span.start;
+    Span { start, end }.hours()
 }

@@ -41,7 +41,6 @@ pub enum Reports {
 }
 
 impl Reports {
-    /// Returns the reports of a dialect, if it has any.
     pub fn of(dialect: Dialect) -> Option<Reports> {
         match dialect {
             Dialect::Guide => None,

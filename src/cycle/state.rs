@@ -180,7 +180,6 @@ pub struct Watcher {
     pub(in crate::cycle) unreadable_lists: BTreeMap<&'static str, Vec<String>>,
 }
 
-/// Outcome of a cycle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CycleSummary {
     pub outcome: CycleOutcome,
@@ -201,7 +200,6 @@ pub struct CycleSummary {
     pub clock: Option<ClockProblem>,
 }
 
-/// Errors of a cycle.
 #[derive(Debug, Default)]
 pub struct CycleErrors {
     /// Each with its location, up to a maximum number.
@@ -217,7 +215,6 @@ pub struct CycleErrors {
 const MAX_LINES: usize = 20;
 
 impl CycleErrors {
-    /// Adds an error.
     pub fn note(&mut self, line: String) {
         if self.lines.len() < MAX_LINES {
             self.lines.push(line);
@@ -231,7 +228,6 @@ impl CycleErrors {
         }
     }
 
-    /// Adds the rejection of the key.
     pub fn add_key_rejection(&mut self, line: String) {
         self.is_refused = true;
         self.note(line);

@@ -102,7 +102,6 @@ impl Watcher {
             .min()
     }
 
-    /// Returns whether a bucket is unreadable.
     pub(in crate::cycle) fn is_unreadable(&self, part: &Part, bucket: (Granularity, Hour)) -> bool {
         let buckets = self.unreadable.get(part);
         buckets.is_some_and(|buckets| buckets.contains(&bucket))

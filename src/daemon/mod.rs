@@ -30,7 +30,6 @@ use spendwatch_anthropic::AdminApi;
 use spendwatch_audit::AuditLog;
 use spendwatch_base::clock::{Clock, Random};
 use spendwatch_base::process;
-use spendwatch_base::secret::Secret;
 use spendwatch_config::sections::LogConfig;
 use spendwatch_config::source::Environment;
 use spendwatch_config::{self as config, Config};
@@ -98,18 +97,6 @@ struct Task {
 impl Daemon {
     /// Resolves secrets, then starts everything. On an error in the configuration, nothing was started.
     pub async fn start(start: DaemonParts) -> anyhow::Result<Daemon> {
-        let names: Vec<_> = start
-            .config
-            .organizations
-            .iter()
-            .map(|o| o.name.clone())
-            .collect();
-        let notifiers: Vec<_> = start
-            .config
-            .notifiers
-            .iter()
-            .map(|n| n.name.clone())
-            .collect();
         let revision = option_env!("SPENDWATCH_REVISION").unwrap_or("unknown");
         let app = Arc::new(App {
             environment: start.environment,
@@ -117,7 +104,7 @@ impl Daemon {
             clock: start.clock,
             random: start.random,
             audit: start.audit,
-            counters: Arc::new(Counters::new(&names, &notifiers, revision)),
+            counters: Arc::new(Counters::new(revision)),
             wakeups: Wakeups::default(),
             cycle_completed: Notify::new(),
             published: PublishedState::default(),
@@ -153,7 +140,6 @@ impl Daemon {
             .app
             .counters
             .record_reload(true, daemon.app.clock.now());
-        redact_secrets(&prepared.setups, &prepared.secrets);
         daemon.update_watches(prepared.setups);
         daemon.start_deliveries(prepared.senders);
         daemon.start_heartbeat(prepared.heartbeat);
@@ -229,7 +215,6 @@ impl Daemon {
         for (api, key) in prepared.keys {
             api.set_key(key);
         }
-        redact_secrets(&prepared.setups, &prepared.secrets);
         (self.set_log)(&config.log);
         self.app.published.set_privacy(config.privacy);
         self.server.set_max_connections(max_connections(&config));
@@ -245,31 +230,26 @@ impl Daemon {
 
     /// Returns the clients whose settings have not changed.
     fn reusable_apis(&self, config: &Config) -> BTreeMap<OrganizationName, AdminApi> {
-        let settings_now = |name: &OrganizationName| {
-            let before = self
-                .config
-                .organizations
-                .iter()
-                .find(|organization| organization.name == *name);
-            before.map(wiring::api_settings)
-        };
-        config
-            .organizations
-            .iter()
-            .filter(|new| settings_now(&new.name) == Some(wiring::api_settings(new)))
+        let before = self.config.organizations.iter();
+        let settings: BTreeMap<_, _> = before
+            .map(|organization| (&organization.name, wiring::api_settings(organization)))
+            .collect();
+        let new = config.organizations.iter();
+        new.filter(|new| settings.get(&new.name) == Some(&wiring::api_settings(new)))
             .filter_map(|new| Some((new.name.clone(), self.watches.get(&new.name)?.api.clone())))
             .collect()
     }
 
     fn warn_about_restart(&self, new: &Config) {
-        if new.store.path != self.config.store.path {
-            tracing::warn!("`store.url` changed; restart to apply");
-        }
-        if new.http.listen != self.config.http.listen {
-            tracing::warn!("`http.listen` changed; restart to apply");
-        }
-        if new.log.is_json != self.config.log.is_json {
-            tracing::warn!("`log.format` changed; restart to apply");
+        let old = &self.config;
+        for (key, is_changed) in [
+            ("store.url", new.store.path != old.store.path),
+            ("http.listen", new.http.listen != old.http.listen),
+            ("log.format", new.log.is_json != old.log.is_json),
+        ] {
+            if is_changed {
+                tracing::warn!("`{key}` changed; restart to apply");
+            }
         }
     }
 
@@ -391,13 +371,6 @@ impl Daemon {
                 "shutdown timed out, abandoning unfinished tasks; committed data is safe"
             );
         }
-    }
-}
-
-/// Makes clients remove all configured secrets from responses that they log or store.
-fn redact_secrets(setups: &[WatchSetup], secrets: &[Secret]) {
-    for setup in setups {
-        setup.api.redact(secrets.to_vec());
     }
 }
 

@@ -25,8 +25,6 @@ pub struct Prepared {
     pub heartbeat: Option<Heartbeat>,
     /// New keys of reused clients.
     pub keys: Vec<(AdminApi, Secret)>,
-    /// All secrets except admin keys; every client redacts them.
-    pub secrets: Vec<Secret>,
 }
 
 /// Prepares a configuration. `kept` are the clients to reuse.
@@ -66,13 +64,16 @@ pub async fn prepare(
     let mut secrets = senders.secrets.clone();
     secrets.extend(access.token().cloned());
     secrets.extend(heartbeat.iter().map(|heartbeat| heartbeat.url().clone()));
+    // Nothing fails from here on. Clients remove all configured secrets from responses that they log or store.
+    for setup in &setups {
+        setup.api.redact(secrets.clone());
+    }
     Ok(Prepared {
         setups,
         senders,
         access,
         heartbeat,
         keys,
-        secrets,
     })
 }
 

@@ -15,7 +15,7 @@ use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_notify::Notifier;
 use spendwatch_notify::receivers::alertmanager;
 use spendwatch_store::Store;
-use spendwatch_store::fallbacks::Fallback;
+use spendwatch_store::outbox::fallbacks::Fallback;
 
 /// One worker or resender per notifier.
 #[derive(Debug, Default)]
@@ -26,7 +26,6 @@ pub struct Senders {
 }
 
 impl Senders {
-    /// Returns the names of all notifiers.
     pub fn names(&self) -> Vec<NotifierName> {
         let workers = self.workers.iter().map(|worker| &worker.name);
         let resenders = self.resenders.iter().map(|resender| &resender.target.name);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use spendwatch_notify::outcome::{Delivery, RetrySchedule};
-use spendwatch_store::notifiers::{NotifierState, Parked};
 use spendwatch_store::outbox::AttemptOutcome;
+use spendwatch_store::outbox::notifiers::{NotifierState, Parked};
 
 /// How often a parked notifier is tried.
 pub const PROBE_INTERVAL: Duration = Duration::from_mins(15);

@@ -29,8 +29,8 @@ use spendwatch_notify::outcome::Delivery;
 use spendwatch_notify::wording::digest::DigestEnvelope;
 use spendwatch_store::Store;
 use spendwatch_store::error::StoreError;
-use spendwatch_store::fallbacks::Fallback;
-use spendwatch_store::notifiers::NotifierState;
+use spendwatch_store::outbox::fallbacks::Fallback;
+use spendwatch_store::outbox::notifiers::NotifierState;
 use spendwatch_store::outbox::{AttemptOutcome, ClaimedMessage};
 
 /// Maximum sleep of a worker, because another process may have replayed a message.

@@ -13,7 +13,8 @@ use crate::http::body::RequestError;
 use crate::table::alerts::{self as alert_table, LastMessage};
 use spendwatch_domain::units::ids::RuleName;
 use spendwatch_store::Store;
-use spendwatch_store::alerts::{AlertChange, AlertFilter, AlertPhase, AlertRow, PrefixMatch};
+use spendwatch_store::alerts::{AlertChange, AlertFilter, AlertPhase, AlertRow};
+use spendwatch_store::prefix_match::PrefixMatch;
 
 /// Same default as `spendwatch alerts list`.
 const DEFAULT_LIMIT: u32 = 50;

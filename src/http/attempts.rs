@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::http::access::AccessDenied;
 use crate::http::connections::ClientSource;
+use spendwatch_base::lock;
 
 /// Wrong tokens that one source may present at once.
 const BUDGET: u32 = 10;
@@ -174,7 +175,7 @@ impl TokenAttempts {
         now: Duration,
         authorize: impl FnOnce() -> Result<(), AccessDenied>,
     ) -> Result<(), AccessDenied> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         let (result, report) = state.check(source, now, authorize);
         drop(state);
         if let Some(report) = report {

@@ -176,7 +176,6 @@ pub fn parse_text<T, E: Display>(
     parse(text).map_err(|error| format!("`{}` {error}", cut(text, MAX_SHOWN)))
 }
 
-/// Checks that a text of a body is not empty.
 pub fn check_not_empty(name: &str, text: &str) -> Result<(), RequestError> {
     if text.trim().is_empty() {
         return Err(RequestError::Request(format!("`{name}` is empty")));

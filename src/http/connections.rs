@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use spendwatch_base::clock::Clock;
+use spendwatch_base::lock;
 
 /// From accepting a connection to the first byte of a request.
 const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(10);
@@ -80,7 +81,6 @@ impl fmt::Display for ClientSource {
     }
 }
 
-/// State of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionPhase {
     /// Waiting for the first byte of the first request.
@@ -157,7 +157,6 @@ pub struct ConnectionProgress {
 }
 
 impl ConnectionProgress {
-    /// Creates the progress of a new connection.
     pub fn new(clock: Clock) -> ConnectionProgress {
         let step = PhaseTimes::new(ConnectionPhase::Opened, clock.monotonic());
         ConnectionProgress {
@@ -166,7 +165,6 @@ impl ConnectionProgress {
         }
     }
 
-    /// Returns the current phase.
     pub fn phase(&self) -> ConnectionPhase {
         self.step.borrow().phase
     }
@@ -318,7 +316,6 @@ enum EnterResult {
     Full,
 }
 
-/// Result of admitting a connection.
 #[derive(Debug)]
 pub struct Admission {
     /// `None` if the connection must be closed.
@@ -391,7 +388,7 @@ impl Connections {
     }
 
     fn open(&self) -> MutexGuard<'_, OpenConnections> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 }
 

@@ -113,13 +113,15 @@ mod tests {
             n_dead: 7,
         };
         published.set_delivery_gauges([("slack".into(), dead)].into());
+        let counters = Counters::new("test");
+        counters.add_notifier(&"slack".into());
         let app = Arc::new(App {
             environment: Environment::new(),
             store: store.clone(),
             clock: Clock::Manual(clock.clone()),
             random: Random::seeded(1),
             audit: None,
-            counters: Arc::new(Counters::new(&[], &["slack".into()], "test")),
+            counters: Arc::new(counters),
             wakeups,
             cycle_completed: Notify::new(),
             published,

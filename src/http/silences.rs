@@ -20,8 +20,8 @@ use spendwatch_config::durations;
 use spendwatch_domain::alerts::silence::{
     self, Acknowledgement, LabelMatcher, MAX_MATCHERS, OutOfBounds, Silence, SilenceEnd,
 };
-use spendwatch_store::alerts::PrefixMatch;
-use spendwatch_store::suppressions::{AckOutcome, AddSilenceOutcome, Attribution};
+use spendwatch_store::alerts::suppressions::{AckOutcome, AddSilenceOutcome, Attribution};
+use spendwatch_store::prefix_match::PrefixMatch;
 
 /// Query parameters of `GET /api/v1/silences`.
 #[derive(Debug, Deserialize)]
@@ -116,7 +116,6 @@ pub struct AckFields {
     pub comment: Option<String>,
 }
 
-/// Acknowledges an alert.
 pub async fn acknowledge_alert(
     app: &App,
     fingerprint: &str,

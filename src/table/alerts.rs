@@ -1,9 +1,11 @@
 //! Tables of alerts, their history and acknowledgement, as in `alerts list`, `alerts show` and `/api/v1/alerts`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use crate::table::{Cell, Column, OutputTable, hidden, id, shown};
-use spendwatch_domain::alerts::alert::{EndedBy, State};
+use crate::table::{Cell, OutputTable, TableBuilder, shown_if};
+use spendwatch_domain::alerts::alert::{Alert, EndedBy, Slot, State};
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_domain::alerts::silence::Acknowledgement;
 use spendwatch_domain::org::events::Event;
@@ -11,16 +13,68 @@ use spendwatch_domain::rules::watch::{Quantity, Unit, Watch};
 use spendwatch_domain::units::money::{Usd, share_percent};
 use spendwatch_notify::envelope::{Envelope, Links};
 use spendwatch_notify::wording::message::{self, Message, MessageBody};
+use spendwatch_store::alerts::overview::DisplayedAlert;
 use spendwatch_store::alerts::{AlertChange, AlertPhase};
-use spendwatch_store::messages::MessageRow;
-use spendwatch_store::overview::DisplayedAlert;
+use spendwatch_store::outbox::messages::MessageRow;
 
-/// Returns one row per alert.
+/// Returns one row per alert. Shows the organization only if there are several, and the event only if there is one.
 pub fn list(alerts: &[DisplayedAlert]) -> OutputTable {
-    OutputTable {
-        columns: columns(alerts),
-        rows: alerts.iter().map(row).collect(),
-    }
+    let identities = || alerts.iter().map(|one| &one.row.alert.identity);
+    let organizations: BTreeSet<_> = identities().map(|one| &one.organization).collect();
+    let has_event = identities().any(|one| one.slot.event.is_some());
+    let limit = |alert: &Alert| Some(quantity_cell(alert.watch, alert.limit?));
+    let used = |alert: &Alert| {
+        let is_event = alert.identity.slot.event.is_some();
+        let limit = alert.limit.filter(|_| !is_event)?;
+        share_percent(limit, alert.value).map(Cell::Decimal)
+    };
+    let ended = |alert: &Alert| match &alert.state {
+        State::Ended { at, by, .. } => Some((*at, *by)),
+        State::Pending { .. } | State::Firing { .. } => None,
+    };
+    TableBuilder::new(alerts)
+        .id("id", "ID", |one| &one.row.fingerprint)
+        .shown("state", "STATE", |one| {
+            state_name(AlertPhase::from_alert(alert(one)))
+        })
+        .shown("severity", "SEVERITY", |one| {
+            alert(one).threshold().severity.as_str()
+        })
+        .column(
+            shown_if(organizations.len() > 1, "organization", "ORGANIZATION"),
+            |one| alert(one).identity.organization.as_str(),
+        )
+        .shown("rule", "RULE", |one| slot(one).rule.as_str())
+        .hidden("subject_kind", |one| slot(one).subject.kind.as_str())
+        .hidden("subject_id", |one| slot(one).subject.id.to_string())
+        .shown("subject", "SUBJECT", |one| &one.subject_name)
+        .shown("period", "PERIOD", |one| slot(one).period.as_deref())
+        .hidden("watch", |one| alert(one).watch.as_str())
+        .shown("value", "VALUE", |one| {
+            quantity_cell(alert(one).watch, alert(one).value)
+        })
+        .shown("limit", "LIMIT", |one| limit(alert(one)))
+        .shown("used_percent", "USED %", |one| used(alert(one)))
+        .hidden("threshold", |one| &*alert(one).threshold().text)
+        .hidden("firing_since", |one| alert(one).firing_since)
+        .hidden("ended_at", |one| ended(alert(one)).map(|(at, _)| at))
+        .hidden("ended_by", |one| {
+            ended(alert(one)).map(|(_, by)| by.as_str())
+        })
+        .hidden("changed_at", |one| one.row.changed_at)
+        .hidden("sequence", |one| u64::from(alert(one).sequence))
+        .column(shown_if(has_event, "event", "EVENT"), |one| {
+            slot(one).event.map(Event::as_str)
+        })
+        .build()
+}
+
+fn alert(shown: &DisplayedAlert) -> &Alert {
+    &shown.row.alert
+}
+
+fn slot(shown: &DisplayedAlert) -> &Slot {
+    &shown.row.alert.identity.slot
 }
 
 /// Newest message about an alert.
@@ -63,18 +117,13 @@ impl LastMessage<'_> {
 
     /// Returns one row with the message's notifier, state and time.
     pub fn heading(&self) -> OutputTable {
-        let sent = self.sent;
-        let row = vec![
-            Cell::Text(sent.id.clone()),
-            Cell::Text(sent.notifier.to_string()),
-            Cell::Text(sent.state.as_str().to_owned()),
-            Cell::Text(self.reason.as_str().to_owned()),
-            Cell::Time(sent.created_at),
-        ];
-        OutputTable {
-            columns: MESSAGE.to_vec(),
-            rows: vec![row],
-        }
+        TableBuilder::new(std::slice::from_ref(self.sent))
+            .id("id", "MESSAGE", |sent| &sent.id)
+            .shown("notifier", "NOTIFIER", |sent| sent.notifier.as_str())
+            .shown("state", "STATE", |sent| sent.state.as_str())
+            .shown("reason", "REASON", |_| self.reason.as_str())
+            .shown("created_at", "CREATED", |sent| sent.created_at)
+            .build()
     }
 
     fn as_json(&self) -> Value {
@@ -102,25 +151,40 @@ impl LastMessage<'_> {
 
 /// Returns one row per change of an alert.
 pub fn history(watch: Watch, changes: &[AlertChange]) -> OutputTable {
-    let changes = changes.iter();
-    OutputTable {
-        columns: CHANGES.to_vec(),
-        rows: changes.map(|change| change_row(watch, change)).collect(),
-    }
+    let notified = |change: &AlertChange| -> Vec<String> {
+        let notified = change.notified.iter();
+        notified
+            .map(|(notifier, reason)| format!("{notifier}: {reason}"))
+            .collect()
+    };
+    TableBuilder::new(changes)
+        .shown("at", "TIME", |change| change.at)
+        .hidden("sequence", |change| u64::from(change.sequence))
+        .shown("state", "STATE", |change| state_name(change.phase))
+        .shown("ended_by", "ENDED BY", |change| {
+            change.ended_by.map(EndedBy::as_str)
+        })
+        .shown("severity", "SEVERITY", |change| {
+            change.line.severity.as_str()
+        })
+        .shown("threshold", "THRESHOLD", |change| &*change.line.text)
+        .shown("value", "VALUE", |change| {
+            quantity_cell(watch, change.value)
+        })
+        .hidden("limit", |change| Some(quantity_cell(watch, change.limit?)))
+        .shown("told", "NOTIFIED", notified)
+        .hidden("watch", |_| watch.as_str())
+        .build()
 }
 
 /// Returns one row with the acknowledgement of an alert.
 pub fn acknowledgement(by: &Acknowledgement) -> OutputTable {
-    let row = vec![
-        Cell::Time(by.at),
-        Cell::Text(by.threshold.text.to_string()),
-        Cell::Text(by.author.clone()),
-        Cell::Text(by.comment.clone()),
-    ];
-    OutputTable {
-        columns: ACKNOWLEDGEMENT.to_vec(),
-        rows: vec![row],
-    }
+    TableBuilder::new(std::slice::from_ref(by))
+        .shown("at", "ACKNOWLEDGED", |by| by.at)
+        .shown("threshold", "THRESHOLD", |by| &*by.threshold.text)
+        .shown("author", "ACKNOWLEDGED BY", |by| &by.author)
+        .shown("comment", "COMMENT", |by| &by.comment)
+        .build()
 }
 
 /// Returns an alert with its changes, acknowledgement and last message.
@@ -140,131 +204,6 @@ pub fn details(
 /// Returns the only row of a table.
 pub fn row_as_json(table: &OutputTable) -> Value {
     table.as_json()[0].take()
-}
-
-const ACKNOWLEDGEMENT: [Column; 4] = [
-    shown("at", "ACKNOWLEDGED"),
-    shown("threshold", "THRESHOLD"),
-    shown("author", "ACKNOWLEDGED BY"),
-    shown("comment", "COMMENT"),
-];
-
-const MESSAGE: [Column; 5] = [
-    id("id", "MESSAGE"),
-    shown("notifier", "NOTIFIER"),
-    shown("state", "STATE"),
-    shown("reason", "REASON"),
-    shown("created_at", "CREATED"),
-];
-
-const COLUMNS: [Column; 20] = [
-    id("id", "ID"),
-    shown("state", "STATE"),
-    shown("severity", "SEVERITY"),
-    hidden("organization"),
-    shown("rule", "RULE"),
-    hidden("subject_kind"),
-    hidden("subject_id"),
-    shown("subject", "SUBJECT"),
-    shown("period", "PERIOD"),
-    hidden("watch"),
-    shown("value", "VALUE"),
-    shown("limit", "LIMIT"),
-    shown("used_percent", "USED %"),
-    hidden("threshold"),
-    hidden("firing_since"),
-    hidden("ended_at"),
-    hidden("ended_by"),
-    hidden("changed_at"),
-    hidden("sequence"),
-    hidden("event"),
-];
-
-/// Shows the organization only if there are several, and the event only if there is one.
-fn columns(alerts: &[DisplayedAlert]) -> Vec<Column> {
-    let mut columns = COLUMNS.to_vec();
-    let identities = || alerts.iter().map(|shown| &shown.row.alert.identity);
-    let first = identities().next().map(|identity| &identity.organization);
-    if identities().any(|identity| Some(&identity.organization) != first) {
-        columns[3] = shown("organization", "ORGANIZATION");
-    }
-    if identities().any(|identity| identity.slot.event.is_some()) {
-        columns[19] = shown("event", "EVENT");
-    }
-    columns
-}
-
-fn row(shown: &DisplayedAlert) -> Vec<Cell> {
-    let row = &shown.row;
-    let alert = &row.alert;
-    let slot = &alert.identity.slot;
-    let used = alert
-        .limit
-        .filter(|_| slot.event.is_none())
-        .and_then(|limit| share_percent(limit, alert.value));
-    let (ended_at, ended_by) = match &alert.state {
-        State::Ended { at, by, .. } => (Some(*at), Some(*by)),
-        State::Pending { .. } | State::Firing { .. } => (None, None),
-    };
-    vec![
-        Cell::Text(row.fingerprint.clone()),
-        Cell::Text(state_name(AlertPhase::from_alert(alert)).to_owned()),
-        Cell::Text(alert.threshold().severity.to_string()),
-        Cell::Text(alert.identity.organization.to_string()),
-        Cell::Text(slot.rule.to_string()),
-        Cell::Text(slot.subject.kind.to_string()),
-        Cell::Text(slot.subject.id.to_string()),
-        Cell::Text(shown.subject_name.clone()),
-        Cell::text_or_empty(slot.period.as_deref()),
-        Cell::Text(alert.watch.as_str().to_owned()),
-        quantity_cell(alert.watch, alert.value),
-        alert
-            .limit
-            .map_or(Cell::Empty, |limit| quantity_cell(alert.watch, limit)),
-        used.map_or(Cell::Empty, Cell::Decimal),
-        Cell::Text(alert.threshold().text.to_string()),
-        Cell::time_or_empty(alert.firing_since),
-        Cell::time_or_empty(ended_at),
-        Cell::text_or_empty(ended_by.map(EndedBy::as_str)),
-        Cell::Time(row.changed_at),
-        Cell::Count(i128::from(alert.sequence)),
-        Cell::text_or_empty(slot.event.map(Event::as_str)),
-    ]
-}
-
-const CHANGES: [Column; 10] = [
-    shown("at", "TIME"),
-    hidden("sequence"),
-    shown("state", "STATE"),
-    shown("ended_by", "ENDED BY"),
-    shown("severity", "SEVERITY"),
-    shown("threshold", "THRESHOLD"),
-    shown("value", "VALUE"),
-    hidden("limit"),
-    shown("told", "NOTIFIED"),
-    hidden("watch"),
-];
-
-fn change_row(watch: Watch, change: &AlertChange) -> Vec<Cell> {
-    let notified = change.notified.iter();
-    vec![
-        Cell::Time(change.at),
-        Cell::Count(i128::from(change.sequence)),
-        Cell::Text(state_name(change.phase).to_owned()),
-        Cell::text_or_empty(change.ended_by.map(EndedBy::as_str)),
-        Cell::Text(change.line.severity.to_string()),
-        Cell::Text(change.line.text.to_string()),
-        quantity_cell(watch, change.value),
-        change
-            .limit
-            .map_or(Cell::Empty, |limit| quantity_cell(watch, limit)),
-        Cell::List(
-            notified
-                .map(|(notifier, reason)| format!("{notifier}: {reason}"))
-                .collect(),
-        ),
-        Cell::Text(watch.as_str().to_owned()),
-    ]
 }
 
 /// Returns the value of `--state`.

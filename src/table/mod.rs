@@ -47,6 +47,73 @@ pub struct OutputTable {
     pub rows: Vec<Vec<Cell>>,
 }
 
+/// Builds a table column by column, so that key, heading and value of a column are in one place.
+pub struct TableBuilder<'a, T> {
+    items: &'a [T],
+    table: OutputTable,
+}
+
+impl<'a, T> TableBuilder<'a, T> {
+    /// Begins a table with one row per item.
+    pub fn new(items: &'a [T]) -> TableBuilder<'a, T> {
+        let table = OutputTable {
+            columns: Vec::new(),
+            rows: items.iter().map(|_| Vec::new()).collect(),
+        };
+        TableBuilder { items, table }
+    }
+
+    /// Adds a column that tables show.
+    #[must_use]
+    pub fn shown<C: Into<Cell>>(
+        self,
+        key: &'static str,
+        heading: &'static str,
+        value: impl Fn(&'a T) -> C,
+    ) -> TableBuilder<'a, T> {
+        self.column(shown(key, heading), value)
+    }
+
+    /// Adds a column of ids that tables show.
+    #[must_use]
+    pub fn id<C: Into<Cell>>(
+        self,
+        key: &'static str,
+        heading: &'static str,
+        value: impl Fn(&'a T) -> C,
+    ) -> TableBuilder<'a, T> {
+        self.column(id(key, heading), value)
+    }
+
+    /// Adds a column that tables hide.
+    #[must_use]
+    pub fn hidden<C: Into<Cell>>(
+        self,
+        key: &'static str,
+        value: impl Fn(&'a T) -> C,
+    ) -> TableBuilder<'a, T> {
+        self.column(hidden(key), value)
+    }
+
+    /// Adds a column.
+    #[must_use]
+    pub fn column<C: Into<Cell>>(
+        mut self,
+        column: Column,
+        value: impl Fn(&'a T) -> C,
+    ) -> TableBuilder<'a, T> {
+        self.table.columns.push(column);
+        for (row, item) in self.table.rows.iter_mut().zip(self.items) {
+            row.push(value(item).into());
+        }
+        self
+    }
+
+    pub fn build(self) -> OutputTable {
+        self.table
+    }
+}
+
 /// Returns a column that tables show.
 pub const fn shown(key: &'static str, heading: &'static str) -> Column {
     Column {
@@ -74,6 +141,76 @@ pub const fn hidden(key: &'static str) -> Column {
         heading: None,
         is_id: false,
         drop_order: None,
+    }
+}
+
+/// Returns a column that tables show on a condition.
+pub const fn shown_if(is_shown: bool, key: &'static str, heading: &'static str) -> Column {
+    if is_shown {
+        shown(key, heading)
+    } else {
+        hidden(key)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Cell {
+        Cell::Text(text.to_owned())
+    }
+}
+
+impl From<&String> for Cell {
+    fn from(text: &String) -> Cell {
+        Cell::Text(text.clone())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Cell {
+        Cell::Text(text)
+    }
+}
+
+impl From<Timestamp> for Cell {
+    fn from(at: Timestamp) -> Cell {
+        Cell::Time(at)
+    }
+}
+
+impl From<Usd> for Cell {
+    fn from(usd: Usd) -> Cell {
+        Cell::Money(usd)
+    }
+}
+
+impl From<u64> for Cell {
+    fn from(count: u64) -> Cell {
+        Cell::Count(count.into())
+    }
+}
+
+impl From<usize> for Cell {
+    fn from(count: usize) -> Cell {
+        Cell::Count(count as i128)
+    }
+}
+
+impl From<bool> for Cell {
+    fn from(is_so: bool) -> Cell {
+        Cell::Flag(is_so)
+    }
+}
+
+impl From<Vec<String>> for Cell {
+    fn from(texts: Vec<String>) -> Cell {
+        Cell::List(texts)
+    }
+}
+
+/// An unset value is an empty cell.
+impl<T: Into<Cell>> From<Option<T>> for Cell {
+    fn from(value: Option<T>) -> Cell {
+        value.map_or(Cell::Empty, Into::into)
     }
 }
 

@@ -41,7 +41,7 @@ impl FilledStore {
             .finish(
                 &claimed.id,
                 AttemptOutcome::Dead { error },
-                spendwatch_store::notifiers::NotifierState::default(),
+                spendwatch_store::outbox::notifiers::NotifierState::default(),
                 at(now),
             )
             .await

@@ -14,9 +14,9 @@ use spendwatch_domain::rules::rule::Severity;
 use spendwatch_notify::Notifier;
 use spendwatch_notify::outcome::Delivery;
 use spendwatch_notify::receivers::memory::Memory;
-use spendwatch_store::fallbacks::Fallback;
-use spendwatch_store::messages::{MessageFilter, MessageState};
 use spendwatch_store::outbox::NewMessage;
+use spendwatch_store::outbox::fallbacks::Fallback;
+use spendwatch_store::outbox::messages::{MessageFilter, MessageState};
 use spendwatch_store::{CommitPoint, Faults, Store};
 use tokio_util::sync::CancellationToken;
 

@@ -23,10 +23,10 @@ use spendwatch_notify::receivers::memory::Memory;
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
 use spendwatch_simulator::world::World;
 use spendwatch_store::Store;
-use spendwatch_store::fallbacks::Fallback;
-use spendwatch_store::messages::{MessageFilter, MessageState};
-use spendwatch_store::notifiers::NotifierState;
 use spendwatch_store::outbox::AttemptOutcome;
+use spendwatch_store::outbox::fallbacks::Fallback;
+use spendwatch_store::outbox::messages::{MessageFilter, MessageState};
+use spendwatch_store::outbox::notifiers::NotifierState;
 use spendwatch_store::{CommitPoint, Faults};
 
 use crate::harness::{WatcherFixture, at, each, rule};
@@ -246,7 +246,7 @@ async fn each_recipient_is_sent_a_copy_unless_its_notifier_takes_no_digests() {
         fallback: None,
     };
     memory.respond_with([Delivery::retry("503")]);
-    let counters = Counters::new(&[], &[], "test");
+    let counters = Counters::new("test");
     worker.run_due(&counters).await.unwrap();
     fixture.clock.advance(Duration::from_mins(1));
     worker.run_due(&counters).await.unwrap();
@@ -306,7 +306,7 @@ async fn a_rejected_digest_is_sent_to_the_fallback_once_with_the_reason() {
     let (refusing, memory) = (Memory::default(), Memory::default());
     refusing.respond_with(vec![Delivery::drop_message("400"); 99]);
     let chat = worker("chat", &refusing, Some(fallback));
-    let counters = Counters::new(&[], &[], "test");
+    let counters = Counters::new("test");
     chat.run_due(&counters).await.unwrap();
     worker("mail", &memory, None)
         .run_due(&counters)

@@ -4,10 +4,9 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use spendwatch::cycle::state::Watcher;
 use spendwatch_domain::org::events::Event;
-use spendwatch_domain::rules::rule::{Condition, EventRule, Rule, Severity};
+use spendwatch_domain::rules::rule::{Condition, EventRule, Rule};
 use spendwatch_metrics::gauges::Renderer;
 use spendwatch_metrics::view::{SeriesOptions, View};
 use spendwatch_simulator::world::World;
@@ -16,11 +15,7 @@ use spendwatch_store::Store;
 use crate::harness::WatcherFixture;
 
 fn rule_on_new_workspaces() -> Rule {
-    let event_rule = EventRule {
-        event: Event::WorkspaceCreated,
-        time: SignedDuration::from_hours(24),
-        severity: Severity::Info,
-    };
+    let event_rule = EventRule::new(Event::WorkspaceCreated);
     Rule {
         notify: vec!["chat".into()],
         ..Rule::new("new", Condition::Lifecycle(vec![event_rule]))

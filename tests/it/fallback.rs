@@ -16,7 +16,7 @@ use spendwatch_simulator::Simulator;
 use spendwatch_simulator::world::World;
 use spendwatch_store::Store;
 
-use crate::harness::{WatcherFixture, at, organization, rule};
+use crate::harness::{WatcherFixture, at, rule};
 use crate::outbox_fixture::webhook;
 use crate::program::{Home, Program, write_secret};
 use crate::receiver::{Answer, Receiver};
@@ -87,7 +87,7 @@ impl Scene {
     }
 
     async fn send(&mut self) -> (Vec<String>, Vec<String>) {
-        let counters = Counters::new(&[organization()], &[], "test");
+        let counters = Counters::new("test");
         for (name, receiver) in [("chat", &self.chat), ("mail", &self.mail)] {
             let worker = DeliveryWorker {
                 name: name.into(),

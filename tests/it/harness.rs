@@ -38,9 +38,9 @@ use spendwatch_metrics::counters::Counters;
 use spendwatch_simulator::Simulator;
 use spendwatch_simulator::world::World;
 use spendwatch_store::error::StoreError;
-use spendwatch_store::messages::{MessageFilter, MessageState};
-use spendwatch_store::notifiers::NotifierState;
 use spendwatch_store::outbox::AttemptOutcome;
+use spendwatch_store::outbox::messages::{MessageFilter, MessageState};
+use spendwatch_store::outbox::notifiers::NotifierState;
 use spendwatch_store::{Faults, Store};
 use tokio::sync::Notify;
 
@@ -219,20 +219,22 @@ impl WatcherFixture {
             store: store.clone(),
             clock: Clock::Manual(self.clock.clone()),
             random: self.random.clone(),
-            counters: Arc::new(Counters::new(&[organization()], &[], "test")),
+            counters: Arc::new(Counters::new("test")),
             audit: None,
         }
     }
 
     /// Returns the long-lived parts of a daemon.
     pub fn app(&self, store: &Store) -> App {
+        let counters = Counters::new("test");
+        counters.add_organization(&organization());
         App {
             environment: Environment::new(),
             store: store.clone(),
             clock: Clock::Manual(self.clock.clone()),
             random: self.random.clone(),
             audit: None,
-            counters: Arc::new(Counters::new(&[organization()], &[], "test")),
+            counters: Arc::new(counters),
             wakeups: Wakeups::default(),
             cycle_completed: Notify::new(),
             published: PublishedState::default(),

@@ -12,6 +12,7 @@ use spendwatch_base::secret::Secret;
 use spendwatch_config::sections::HttpConfig;
 use spendwatch_config::source::{Environment, SecretSource};
 use spendwatch_domain::rules::rule::Rule;
+use spendwatch_domain::units::privacy::Privacy;
 use spendwatch_simulator::world::World;
 use spendwatch_store::Store;
 use spendwatch_store::alerts::AlertFilter;
@@ -117,7 +118,8 @@ impl HttpFixture {
             phases: Vec::new(),
             limit: 1,
         };
-        self.store.alerts(&all).await.unwrap().remove(0).fingerprint
+        let found = self.store.worst_first(&all, Privacy::default()).await;
+        found.unwrap().remove(0).row.fingerprint
     }
 }
 

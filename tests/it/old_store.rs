@@ -21,9 +21,9 @@ use spendwatch_simulator::world::World;
 use spendwatch_simulator::world::amounts::{SimulatedUsage, UsageDetail};
 use spendwatch_simulator::world::directory::{SimulatedKey, SimulatedUser};
 use spendwatch_store::Store;
-use spendwatch_store::messages::{MessageFilter, MessageRow, MessageState};
+use spendwatch_store::outbox::messages::{MessageFilter, MessageRow, MessageState};
 
-use crate::harness::{WatcherFixture, at, organization};
+use crate::harness::{WatcherFixture, at};
 use crate::receiver::Receiver;
 use crate::slack_server::{SlackServer, TOKEN};
 use crate::smtp::{Encryption, MailServer};
@@ -318,7 +318,7 @@ async fn a_cycle_runs_on_the_old_store_and_all_waiting_messages_are_delivered() 
     let senders = senders(config, environment, &store, &clock, &random)
         .await
         .unwrap();
-    let counters = Counters::new(&[organization()], &[], "test");
+    let counters = Counters::new("test");
     for _ in 0..8 {
         for worker in &senders.workers {
             worker.run_due(&counters).await.unwrap();

@@ -24,8 +24,8 @@ use spendwatch_notify::envelope::Links;
 use spendwatch_notify::receivers::slack::Slack;
 use spendwatch_notify::receivers::webhook::Webhook;
 use spendwatch_store::decisions::Commit;
-use spendwatch_store::messages::{MessageFilter, MessageState};
 use spendwatch_store::outbox::NewMessage;
+use spendwatch_store::outbox::messages::{MessageFilter, MessageState};
 use spendwatch_store::resume_state::ResumeState;
 use spendwatch_store::{Faults, Store};
 
@@ -46,7 +46,7 @@ impl OutboxFixture {
         OutboxFixture {
             folder: tempfile::tempdir().unwrap(),
             clock: ManualClock::at(at("2026-11-24T12:00:00Z")),
-            counters: Counters::new(&[organization()], &[], "test"),
+            counters: Counters::new("test"),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use spendwatch_base::clock::Clock;
 use spendwatch_domain::units::money::Usd;
 use spendwatch_simulator::world::World;
-use spendwatch_store::messages::{MessageFilter, MessageRow};
+use spendwatch_store::outbox::messages::{MessageFilter, MessageRow};
 use spendwatch_store::{CommitPoint, Faults};
 
 use crate::alerts::{month_rule, words};

@@ -4,7 +4,7 @@ use spendwatch_base::receiver::{ReceiverSettings, SlackApiSettings};
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::notification::Reason::{self, Escalated, First, Repeated, Resolved};
 use spendwatch_notify::Notifier;
-use spendwatch_store::messages::MessageState;
+use spendwatch_store::outbox::messages::MessageState;
 use spendwatch_store::{CommitPoint, Faults, Store};
 
 use crate::outbox_fixture::{OutboxFixture, ids};

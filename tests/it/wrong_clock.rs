@@ -24,7 +24,7 @@ use spendwatch_simulator::api::{PlatformOptions, SimulatedApi};
 use spendwatch_simulator::faults::{FaultTarget, ServerFault};
 use spendwatch_simulator::world::World;
 use spendwatch_store::Store;
-use spendwatch_store::messages::{MessageFilter, MessageState};
+use spendwatch_store::outbox::messages::{MessageFilter, MessageState};
 
 use crate::alerts::words;
 use crate::harness::{WatcherFixture, at, rule};

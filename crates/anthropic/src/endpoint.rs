@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use spendwatch_base::lock;
 use spendwatch_domain::units::dialect::Dialect;
 
 /// Defines [`Endpoint`] by a table.
@@ -139,7 +140,7 @@ pub struct RequestCounts(Mutex<BTreeMap<(Endpoint, Code), u64>>);
 impl RequestCounts {
     /// Includes these endpoints with their expected codes, even if 0.
     pub fn expect(&self, endpoints: impl IntoIterator<Item = Endpoint>) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = lock(&self.0);
         for endpoint in endpoints {
             for code in Code::EXPECTED {
                 counts.entry((endpoint, code)).or_default();
@@ -149,16 +150,13 @@ impl RequestCounts {
 
     /// Adds one attempt; each retry is an attempt of its own.
     pub fn count(&self, endpoint: Endpoint, code: Code) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = lock(&self.0);
         *counts.entry((endpoint, code)).or_default() += 1;
     }
 
     /// Returns all counts by endpoint and code, including expected ones that are 0.
     pub fn all(&self) -> BTreeMap<(Endpoint, Code), u64> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.0).clone()
     }
 }
 

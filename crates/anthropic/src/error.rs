@@ -28,46 +28,14 @@ impl std::error::Error for FetchError {}
 /// What went wrong, with one variant per reaction of the callers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FetchErrorKind {
-    /// The key may be outdated: reload it.
-    KeyRejected {
-        /// 401 or 403.
-        status: u16,
-        message: String,
-        hint: Option<&'static str>,
-    },
     /// The key is not a valid header value; nothing was sent.
     UnsendableKey,
+    /// An error response.
     Status {
-        /// Neither 2xx, nor 3xx, nor 401, nor 403.
+        /// Neither 2xx nor 3xx.
         status: u16,
         message: String,
-    },
-    /// The error code says that this organization does not have the feature.
-    NotAvailable {
-        /// Usually 400.
-        status: u16,
-        message: String,
-    },
-    /// A spend cap was reached, so retrying soon does not help.
-    SpendCapReached {
-        cap: SpendCap,
-        /// 429 or 402.
-        status: u16,
-        /// The first day of the next month.
-        until: Date,
-        message: String,
-    },
-    /// Usage increased faster than the API allows; the response says how long to wait.
-    RampLimited {
-        /// Usually 429.
-        status: u16,
-        message: String,
-    },
-    /// 402. Retrying does not help.
-    PaymentRequired {
-        /// The first day of the next month.
-        until: Date,
-        message: String,
+        cause: StatusCause,
     },
     /// 3xx. Never followed, because the key would be sent along.
     Redirect {
@@ -101,6 +69,22 @@ pub enum FetchErrorKind {
     Unsupported,
 }
 
+/// What an error response means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusCause {
+    /// 401 or 403. The key may be outdated: reload it.
+    KeyRejected(Option<&'static str>),
+    /// Usually 400: the organization does not have the feature.
+    NotAvailable,
+    /// 429 or 402: a spend cap was reached until the first day of the next month, so retrying soon does not help.
+    SpendCapReached(SpendCap, Date),
+    /// Usually 429: usage increased faster than the API allows; the response says how long to wait.
+    RampLimited,
+    /// 402. Retrying before the first day of the next month does not help.
+    PaymentRequired(Date),
+    Other,
+}
+
 /// A cap on an organization's spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpendCap {
@@ -124,10 +108,8 @@ impl FetchError {
 
     /// Returns whether the key was rejected (401 or 403) or cannot be sent.
     pub fn is_key_error(&self) -> bool {
-        matches!(
-            self.kind,
-            FetchErrorKind::KeyRejected { .. } | FetchErrorKind::UnsendableKey
-        )
+        let is_rejected = matches!(self.cause(), Some(StatusCause::KeyRejected(_)));
+        is_rejected || matches!(self.kind, FetchErrorKind::UnsendableKey)
     }
 
     /// Returns whether the key is invalid: rejected (401), or not a valid header value.
@@ -138,13 +120,9 @@ impl FetchError {
     /// Returns the status of an error response.
     pub fn status(&self) -> Option<u16> {
         match &self.kind {
-            FetchErrorKind::KeyRejected { status, .. }
-            | FetchErrorKind::Status { status, .. }
-            | FetchErrorKind::NotAvailable { status, .. }
-            | FetchErrorKind::RampLimited { status, .. }
-            | FetchErrorKind::SpendCapReached { status, .. }
-            | FetchErrorKind::Redirect { status, .. } => Some(*status),
-            FetchErrorKind::PaymentRequired { .. } => Some(402),
+            FetchErrorKind::Status { status, .. } | FetchErrorKind::Redirect { status, .. } => {
+                Some(*status)
+            }
             FetchErrorKind::UnsendableKey
             | FetchErrorKind::Timeout { .. }
             | FetchErrorKind::Network { .. }
@@ -156,9 +134,16 @@ impl FetchError {
         }
     }
 
+    fn cause(&self) -> Option<StatusCause> {
+        let FetchErrorKind::Status { cause, .. } = &self.kind else {
+            return None;
+        };
+        Some(*cause)
+    }
+
     /// Returns whether the key lacks permission (403), the path does not exist (404) or the organization does not have the feature.
     pub fn is_forbidden_or_not_found(&self) -> bool {
-        let is_unavailable = matches!(self.kind, FetchErrorKind::NotAvailable { .. });
+        let is_unavailable = self.cause() == Some(StatusCause::NotAvailable);
         is_unavailable || matches!(self.status(), Some(403 | 404))
     }
 
@@ -169,18 +154,26 @@ impl FetchError {
 
     /// Returns whether the path does not exist or cannot be read (404, 405).
     pub fn is_unknown_path(&self) -> bool {
-        matches!(
-            self.kind,
-            FetchErrorKind::Status {
-                status: 404 | 405,
-                ..
-            }
-        )
+        self.cause() == Some(StatusCause::Other) && matches!(self.status(), Some(404 | 405))
     }
 
     /// Returns whether the object does not exist (404).
     pub fn is_not_found(&self) -> bool {
-        matches!(self.kind, FetchErrorKind::Status { status: 404, .. })
+        self.kind.is_not_found()
+    }
+}
+
+impl FetchErrorKind {
+    /// Returns whether the object does not exist (404).
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            FetchErrorKind::Status {
+                status: 404,
+                cause: StatusCause::Other,
+                ..
+            }
+        )
     }
 }
 

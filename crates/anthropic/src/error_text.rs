@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::endpoint::Verb;
-use crate::error::{FetchError, FetchErrorKind, SpendCap};
+use crate::error::{FetchError, FetchErrorKind, SpendCap, StatusCause};
 
 /// What to do if a path does not exist.
 const CHECK_SERVER: &str = "check `base_url` and `dialect`";
@@ -33,71 +33,17 @@ impl FetchErrorKind {
     fn text(&self) -> ErrorText<'_> {
         let mut advice = Vec::new();
         let (cause, detail) = match self {
-            FetchErrorKind::KeyRejected {
-                status,
-                message,
-                hint,
-            } => {
-                let cause = if *status == 401 {
-                    advice.push(
-                        "check `admin_key`, or create a new key in the Console under Settings > Admin keys",
-                    );
-                    "the Admin API rejected the key (401)".to_owned()
-                } else {
-                    advice.push("`spendwatch doctor` lists what the key can read");
-                    format!("the server rejected the key (status {status})")
-                };
-                advice.extend(hint);
-                (cause, Some(message))
-            }
             FetchErrorKind::UnsendableKey => {
                 advice.push("check `admin_key`");
                 let problem =
                     "the admin key contains characters that cannot be sent, such as a line break";
                 (problem.to_owned(), None)
             }
-            FetchErrorKind::Status { status, message } => {
-                let cause = format!("the server responded with status {status}");
-                (cause, Some(message))
-            }
-            FetchErrorKind::NotAvailable { status, message } => {
-                let cause = format!("not available to this organization (status {status})");
-                (cause, Some(message))
-            }
-            FetchErrorKind::SpendCapReached {
-                cap,
+            FetchErrorKind::Status {
                 status,
-                until,
                 message,
-            } => {
-                let cause = match cap {
-                    SpendCap::Month => {
-                        format!("the organization reached its monthly cap, until {until} 00:00 UTC")
-                    }
-                    SpendCap::Contract => {
-                        advice.push("ask Anthropic to raise it");
-                        "the organization reached the spend limit of its contract with Anthropic"
-                            .to_owned()
-                    }
-                    SpendCap::Linked => {
-                        advice.push("raise it in that organization's Console");
-                        "the linked organization that pays reached its spend limit".to_owned()
-                    }
-                };
-                (format!("{cause} (status {status})"), Some(message))
-            }
-            FetchErrorKind::RampLimited { status, message } => {
-                let cause = format!(
-                    "the organization's usage grows faster than Anthropic allows, waiting as requested (status {status})"
-                );
-                (cause, Some(message))
-            }
-            FetchErrorKind::PaymentRequired { until, message } => {
-                let cause = format!(
-                    "the organization cannot be billed (status 402; until {until} 00:00 UTC if it reached its monthly cap)"
-                );
-                (cause, Some(message))
-            }
+                cause,
+            } => (cause.text(*status, &mut advice), Some(message)),
             FetchErrorKind::Redirect { status, to } => {
                 advice.push("redirects are not followed, because the key would be sent along");
                 advice.push("set `base_url` to the final address");
@@ -129,6 +75,51 @@ impl FetchErrorKind {
             cause,
             detail: detail.map(String::as_str),
             advice,
+        }
+    }
+}
+
+impl StatusCause {
+    fn text(self, status: u16, advice: &mut Vec<&'static str>) -> String {
+        match self {
+            StatusCause::KeyRejected(hint) => {
+                let cause = if status == 401 {
+                    advice.push(
+                        "check `admin_key`, or create a new key in the Console under Settings > Admin keys",
+                    );
+                    "the Admin API rejected the key (401)".to_owned()
+                } else {
+                    advice.push("`spendwatch doctor` lists what the key can read");
+                    format!("the server rejected the key (status {status})")
+                };
+                advice.extend(hint);
+                cause
+            }
+            StatusCause::NotAvailable => {
+                format!("not available to this organization (status {status})")
+            }
+            StatusCause::SpendCapReached(SpendCap::Month, until) => format!(
+                "the organization reached its monthly cap, until {until} 00:00 UTC (status {status})"
+            ),
+            StatusCause::SpendCapReached(SpendCap::Contract, _) => {
+                advice.push("ask Anthropic to raise it");
+                format!(
+                    "the organization reached the spend limit of its contract with Anthropic (status {status})"
+                )
+            }
+            StatusCause::SpendCapReached(SpendCap::Linked, _) => {
+                advice.push("raise it in that organization's Console");
+                format!(
+                    "the linked organization that pays reached its spend limit (status {status})"
+                )
+            }
+            StatusCause::RampLimited => format!(
+                "the organization's usage grows faster than Anthropic allows, waiting as requested (status {status})"
+            ),
+            StatusCause::PaymentRequired(until) => format!(
+                "the organization cannot be billed (status {status}; until {until} 00:00 UTC if it reached its monthly cap)"
+            ),
+            StatusCause::Other => format!("the server responded with status {status}"),
         }
     }
 }

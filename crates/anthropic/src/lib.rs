@@ -24,7 +24,7 @@ mod fake;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -37,6 +37,7 @@ use crate::transport::limiter::{Limiter, Rate, RateShare};
 use crate::transport::redaction::Redaction;
 use crate::transport::{MAX_BODY_BYTES, Transport};
 use spendwatch_base::clock::{Clock, Random, ServerNow};
+use spendwatch_base::lock;
 use spendwatch_base::outbound::{self, HttpClientConfig};
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::admin::server::ServerKind;
@@ -138,7 +139,7 @@ impl AdminApi {
 
     /// Replaces the key from the next attempt on. Returns whether it differs from the old one.
     pub fn set_key(&self, key: Secret) -> bool {
-        let mut current = self.0.key.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.0.key);
         let is_new = !current.equals(key.expose().as_bytes());
         self.0.redaction.set_key(&key);
         *current = key;
@@ -184,11 +185,7 @@ impl AdminApi {
 
     /// Takes the errors of invalid list rows since the last call. Such a row is missing from its list, or lacks a field there.
     pub fn take_unreadable(&self) -> Vec<FetchError> {
-        let mut recorded = self
-            .0
-            .unreadable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut recorded = lock(&self.0.unreadable);
         std::mem::take(&mut *recorded)
     }
 

@@ -582,7 +582,7 @@ async fn invalid_list_rows_are_skipped_and_reported_once() {
     assert_eq!(
         unreadable,
         [
-            "invalid response: row 2: invalid type: null, expected a string at line 1 column 11",
+            "invalid response: row 2: `id`: invalid type: null, expected a string at line 1 column 11",
             "invalid response: row 3: `\"row\"` is not an object",
             "invalid response: `id` is `b`, listed twice",
         ]

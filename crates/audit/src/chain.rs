@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use crate::entry::{self, AuditEntry, EntryPhase, ParsedLine};
 use crate::head::{ChainHead, HeadFile};
 
-/// Location of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineLocation {
     pub file: String,

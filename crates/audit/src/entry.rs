@@ -87,7 +87,6 @@ pub struct Link {
     pub prev: String,
 }
 
-/// A parsed line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParsedLine {
     pub link: Link,

@@ -171,7 +171,6 @@ impl AuditFiles {
         }
     }
 
-    /// Returns the path of the head.
     pub fn head_path(&self) -> PathBuf {
         beside(&self.path, "head")
     }

@@ -43,7 +43,6 @@ pub enum HeadFile {
     Names(ChainHead),
 }
 
-/// Reads the head file.
 pub fn read(file: &mut File) -> io::Result<HeadFile> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;

@@ -117,7 +117,6 @@ impl AuditLog {
         &self.0.actor
     }
 
-    /// Returns the same log with another actor.
     #[must_use]
     pub fn with_actor(&self, actor: &str) -> AuditLog {
         AuditLog(Arc::new(Inner {

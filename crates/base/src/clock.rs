@@ -2,9 +2,10 @@
 //!
 //! The manual clock is for tests: its wall and monotonic times change only when it is set or advanced, which wakes sleepers.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use crate::lock;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
@@ -188,7 +189,6 @@ impl Clock {
 }
 
 impl ManualClock {
-    /// Creates a clock at a wall time.
     pub fn at(wall: Timestamp) -> ManualClock {
         ManualClock {
             times: Arc::new(watch::Sender::new(Times {
@@ -217,10 +217,6 @@ impl ManualClock {
     pub fn set_wall(&self, wall: Timestamp) {
         self.times.send_modify(|times| times.wall = wall);
     }
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Source of ids and jitter.
@@ -257,7 +253,7 @@ impl Random {
         match self {
             Random::System => uuid::Uuid::now_v7().to_string(),
             Random::Seeded(seeded) => {
-                let mut seeded = seeded.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut seeded = lock(seeded);
                 seeded.n_ids += 1;
                 format!("id-{:06}", seeded.n_ids)
             }
@@ -274,11 +270,7 @@ impl Random {
         let span = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX);
         let nanos = match self {
             Random::System => fastrand::u64(0..=span),
-            Random::Seeded(seeded) => seeded
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .random
-                .u64(0..=span),
+            Random::Seeded(seeded) => lock(seeded).random.u64(0..=span),
         };
         half + Duration::from_nanos(nanos)
     }

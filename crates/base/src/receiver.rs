@@ -168,7 +168,6 @@ impl<S> ReceiverSettings<S> {
         }
     }
 
-    /// Returns all its secrets.
     pub fn secrets(&self) -> Vec<&S> {
         let mut secrets = Vec::new();
         self.map(|secret| secrets.push(secret));

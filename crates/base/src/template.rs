@@ -73,7 +73,6 @@ impl Template {
         &self.0
     }
 
-    /// Renders the template.
     pub fn render(&self, context: &Value) -> Result<String, TemplateError> {
         on_large_stack(|| self.render_on_this_thread(context))
     }

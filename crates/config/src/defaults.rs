@@ -5,6 +5,7 @@ use crate::events::NOT_FOR_EVENTS;
 use crate::near::nearest;
 use crate::problem::{ConfigProblem, Problems};
 use crate::tree::{Node, Table, Value};
+use spendwatch_domain::rules::watch::Watch;
 
 const SECTION: &str = "rule_defaults";
 /// Keys that may have a default: all except a rule's name, watch, subject and limit.
@@ -61,14 +62,18 @@ pub fn apply_to_rules(root: &mut Table, problems: &Problems) {
 }
 
 fn fill_missing(rule: &mut Table, defaults: &Table) {
-    let is = |key: &str, word: &str| matches!(rule.get(key).map(|node| &node.value), Some(Value::Text(text)) if text == word);
-    let (has_no_period, has_windows) = (is("watch", "data_age"), is("watch", "burn_rate"));
-    let is_of_events = is("watch", "lifecycle");
+    let word = rule.get("watch").map(|node| &node.value);
+    let is_named =
+        |watch: &Watch| matches!(word, Some(Value::Text(text)) if text == watch.as_str());
+    let watch = Watch::ALL
+        .into_iter()
+        .find(is_named)
+        .unwrap_or(Watch::Spend);
     for (key, default) in defaults {
         let has_no_meaning = match key.as_str() {
-            key if is_of_events => NOT_FOR_EVENTS.contains(&key),
-            "period" => has_no_period,
-            "windows" => !has_windows,
+            key if watch == Watch::Lifecycle => NOT_FOR_EVENTS.contains(&key),
+            "period" => !watch.info().has_period,
+            "windows" => watch != Watch::BurnRate,
             _ => false,
         };
         if has_no_meaning {

@@ -7,10 +7,11 @@ use crate::effective::{self, quoted};
 use crate::near::nearest;
 use crate::problem::ConfigProblem;
 use crate::reader::SectionReader;
-use crate::terms::read_severity;
+use crate::terms::{read_severity, reject};
 use crate::tree::{Node, Value};
 use spendwatch_domain::org::events::Event;
 use spendwatch_domain::rules::rule::{EventRule, Severity};
+use spendwatch_domain::rules::watch::Watch;
 use spendwatch_domain::units::subject::SubjectKind;
 
 /// Keys that do not apply to a rule on events.
@@ -88,24 +89,14 @@ fn shown(of: &EventRule) -> String {
 
 /// Checks that the subjects of the events have what `match` filters by.
 pub fn check_match(section: &SectionReader<'_>, events: &[EventRule]) {
-    if section.has("model") {
-        section.problem(
-            "model",
-            "does not apply to `watch = \"lifecycle\"`; remove it",
-        );
-    }
+    reject(section, "model", Watch::Lifecycle);
     let is_of =
         |event: Event, kinds: &[SubjectKind]| kinds.iter().any(|kind| event.applies_to(*kind));
-    let (workspace, key, user) = (
-        SubjectKind::Workspace,
-        SubjectKind::ApiKey,
-        SubjectKind::User,
-    );
     let fitting: [(&'static str, &[SubjectKind]); 4] = [
-        ("workspace", &[workspace, key]),
-        ("team", &[workspace, key]),
-        ("api_key", &[key]),
-        ("user", &[key, user]),
+        ("workspace", &[SubjectKind::Workspace, SubjectKind::ApiKey]),
+        ("team", &[SubjectKind::Workspace, SubjectKind::ApiKey]),
+        ("api_key", &[SubjectKind::ApiKey]),
+        ("user", &[SubjectKind::ApiKey, SubjectKind::User]),
     ];
     for (filter, kinds) in fitting {
         let excluded: Vec<&str> = events
@@ -128,35 +119,23 @@ fn known() -> Vec<&'static str> {
 }
 
 fn read_one(rule: &SectionReader<'_>, item: &Node, key: &str) -> Option<EventRule> {
-    let problem = |message: String| {
-        rule.problem_elsewhere(ConfigProblem::new(item.location.clone(), key, message));
-    };
-    match &item.value {
-        Value::Text(name) => match parse(name) {
-            Ok(event) => Some(EventRule {
-                event,
-                time: event.timing().duration(),
-                severity: severity(event),
-            }),
-            Err(message) => {
-                problem(message);
-                None
-            }
-        },
+    let event_rule = match &item.value {
+        Value::Text(name) => parse(name).map(EventRule::new),
         Value::Table(table) => {
             let section = rule.subsection(table, key.to_owned(), &item.location);
             let event_rule = read_table(&section);
             section.finish();
-            event_rule
+            return event_rule;
         }
-        Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) => {
-            problem(format!(
-                "is {}, expected an event, for example `\"key_idle\"` or `{{ event = \"key_idle\", age = \"90d\" }}`",
-                item.value.kind()
-            ));
-            None
-        }
-    }
+        Value::Number(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) => Err(format!(
+            "is {}, expected an event, for example `\"key_idle\"` or `{{ event = \"key_idle\", age = \"90d\" }}`",
+            item.value.kind()
+        )),
+    };
+    let problem = |message| ConfigProblem::new(item.location.clone(), key, message);
+    event_rule
+        .map_err(|message| rule.problem_elsewhere(problem(message)))
+        .ok()
 }
 
 fn parse(name: &str) -> Result<Event, String> {
@@ -171,30 +150,26 @@ fn parse(name: &str) -> Result<Event, String> {
 
 fn read_table(section: &SectionReader<'_>) -> Option<EventRule> {
     let name = section.required_text("event");
-    let event = name.and_then(|name| match parse(&name.value) {
-        Ok(event) => Some(event),
-        Err(message) => {
-            section.problem_at(&name, message);
-            None
-        }
+    let event = name.and_then(|name| {
+        let event = parse(&name.value);
+        event
+            .map_err(|message| section.problem_at(&name, message))
+            .ok()
     });
-    let default = event.map_or(Severity::Warning, severity);
-    let severity = read_severity(section, "severity", default);
-    let time = match event {
-        Some(event) => read_time(section, event),
+    let default = event.map(EventRule::new);
+    let severity = default.map_or(Severity::Warning, |default| default.severity);
+    let severity = read_severity(section, "severity", severity);
+    let Some(default) = default else {
         // An unknown event may have either.
-        None => {
-            for key in ["age", "lead"] {
-                durations::read(section, key);
-            }
-            None
+        for key in ["age", "lead"] {
+            durations::read(section, key);
         }
+        return None;
     };
-    let event = event?;
     Some(EventRule {
-        event,
-        time: time.unwrap_or(event.timing().duration()),
         severity,
+        time: read_time(section, default.event).unwrap_or(default.time),
+        ..default
     })
 }
 
@@ -216,15 +191,4 @@ fn read_time(section: &SectionReader<'_>, event: Event) -> Option<SignedDuration
         return None;
     }
     Some(time)
-}
-
-/// Returns the default severity of an event.
-fn severity(event: Event) -> Severity {
-    match event {
-        Event::WorkspaceCreated | Event::KeyCreated => Severity::Info,
-        Event::KeyIdle | Event::KeyExpiring | Event::UserIdle | Event::LimitRemoved => {
-            Severity::Warning
-        }
-        Event::KeyOfRemovedUser => Severity::Critical,
-    }
 }

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use crate::effective::{self, quoted};
 use crate::organizations::OrganizationConfig;
 use crate::reader::SectionReader;
-use crate::terms::{read_glob, read_notify, read_period, read_zone};
+use crate::terms::{read_glob, read_notify, read_period, read_zone, reject};
 use crate::{durations, events, limits, thresholds};
 use spendwatch_domain::alerts::resend;
 use spendwatch_domain::rules::rule::{
@@ -222,15 +222,6 @@ fn read_for_each(section: &SectionReader<'_>, watch: Watch) -> SubjectKind {
         section.problem("for_each", message);
     }
     for_each
-}
-
-/// Rejects a key that does not apply to a watch.
-fn reject(section: &SectionReader<'_>, key: &'static str, watch: Watch) {
-    if section.has(key) {
-        let word = watch.as_str();
-        let message = format!("does not apply to `watch = \"{word}\"`; remove it");
-        section.problem(key, message);
-    }
 }
 
 /// Reads `watch`. For reconciliation, the key of the limit decides whether the gap is measured in USD or percent.

@@ -3,6 +3,7 @@
 use crate::near::nearest;
 use crate::reader::{Located, SectionReader};
 use spendwatch_domain::rules::rule::Severity;
+use spendwatch_domain::rules::watch::Watch;
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::matcher::Glob;
 use spendwatch_domain::units::period::{Period, Zone};
@@ -142,4 +143,13 @@ pub fn read_notify(section: &SectionReader<'_>, known: &[String]) -> Option<Vec<
             .map(|text| NotifierName::new(text.value))
             .collect(),
     )
+}
+
+/// Rejects a key that does not apply to a watch.
+pub fn reject(section: &SectionReader<'_>, key: &'static str, watch: Watch) {
+    if section.has(key) {
+        let word = watch.as_str();
+        let message = format!("does not apply to `watch = \"{word}\"`; remove it");
+        section.problem(key, message);
+    }
 }

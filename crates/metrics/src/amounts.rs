@@ -10,7 +10,6 @@ use spendwatch_domain::units::ids::{ApiKeyId, UNATTRIBUTED};
 use spendwatch_domain::units::period::Period;
 use spendwatch_domain::usage::bucket::{Amounts, Tokens};
 
-/// Period of a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SumPeriod {
     Today,
@@ -19,7 +18,6 @@ pub enum SumPeriod {
     Recorded,
 }
 
-/// Kind of amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AmountKind {
     /// By model.
@@ -43,30 +41,9 @@ impl AmountKind {
     }
 }
 
-/// Number of token types.
-pub const N_TOKEN_TYPES: usize = 5;
-
 /// Amounts by model or API key, or under an empty name.
 type AmountsByLabel<'a> = BTreeMap<&'a str, TokenCounts>;
 
-/// Returns the number of series of a workspace.
-pub fn n_series(
-    view: &View<'_>,
-    row: &WorkspaceSeries,
-    (over, what): (SumPeriod, AmountKind),
-    options: SeriesOptions,
-) -> usize {
-    let amounts = by_label(view, row, (over, what), options);
-    match what {
-        AmountKind::Tokens => amounts.values().map(|counts| counts.tokens().count()).sum(),
-        AmountKind::Spend
-        | AmountKind::Requests
-        | AmountKind::Savings
-        | AmountKind::SpendOfKeys => amounts.len(),
-    }
-}
-
-/// Renders the series of a workspace.
 pub fn write(
     out: &mut String,
     view: &View<'_>,
@@ -120,7 +97,7 @@ impl TokenCounts {
     }
 }
 
-fn by_type(tokens: &Tokens) -> [(&'static str, i64); N_TOKEN_TYPES] {
+fn by_type(tokens: &Tokens) -> [(&'static str, i64); 5] {
     [
         ("input", tokens.input),
         ("output", tokens.output),

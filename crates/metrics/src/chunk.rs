@@ -6,7 +6,7 @@
 //!
 //! Source: RFC 1951, RFC 1952.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use bytes::Bytes;
 use flate2::write::DeflateDecoder;
@@ -169,14 +169,13 @@ impl Deflater {
     }
 }
 
-/// Decompresses a gzip stream.
-pub fn gunzip(bytes: &[u8]) -> io::Result<String> {
-    io::read_to_string(flate2::read::GzDecoder::new(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn gunzip(bytes: &[u8]) -> std::io::Result<String> {
+        std::io::read_to_string(flate2::read::GzDecoder::new(bytes))
+    }
 
     #[track_caller]
     fn check(texts: &[&str]) {

@@ -1,6 +1,7 @@
 //! Counters of this process as typed fields, incremented where events happen. The contract defines the names.
 
 use jiff::Timestamp;
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry,
     TextEncoder,
@@ -22,7 +23,6 @@ pub struct Counters {
     process: Process,
 }
 
-/// Outcome of a cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CycleOutcome {
     Ok,
@@ -33,7 +33,6 @@ pub enum CycleOutcome {
 }
 
 impl CycleOutcome {
-    /// All outcomes.
     pub const ALL: [CycleOutcome; 3] = [
         CycleOutcome::Ok,
         CycleOutcome::Partial,
@@ -53,71 +52,41 @@ impl CycleOutcome {
 /// Outcomes of a delivery attempt.
 pub const DELIVERY_OUTCOMES: [&str; 4] = ["delivered", "retried", "parked", "dropped"];
 
-/// Outcomes of a heartbeat.
 pub const HEARTBEAT_OUTCOMES: [&str; 2] = ["sent", "failed"];
 
 impl Counters {
-    /// Creates all counters at zero, with all known label values.
-    pub fn new(
-        organizations: &[OrganizationName],
-        notifiers: &[NotifierName],
-        revision: &str,
-    ) -> Counters {
+    /// Creates the counters. Label values are added when they become known.
+    pub fn new(revision: &str) -> Counters {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("a valid name");
-            registry
-                .register(Box::new(counter.clone()))
-                .expect("each name once");
-            counter
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels))
         };
-        let gauge = |name: &str, help: &str| {
-            let gauge = Gauge::with_opts(Opts::new(name, help)).expect("a valid name");
-            registry
-                .register(Box::new(gauge.clone()))
-                .expect("each name once");
-            gauge
+        let gauge =
+            |name: &str, help: &str| register(&registry, Gauge::with_opts(Opts::new(name, help)));
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, GaugeVec::new(Opts::new(name, help), labels))
         };
-        let build_info = GaugeVec::new(
-            Opts::new("spendwatch_build_info", "The version that runs; always 1."),
+        gauges(
+            "spendwatch_build_info",
+            "The version that runs; always 1.",
             &["version", "revision"],
         )
-        .expect("a valid name");
-        build_info
-            .with_label_values(&[env!("CARGO_PKG_VERSION"), revision])
-            .set(1.0);
-        registry
-            .register(Box::new(build_info))
-            .expect("each name once");
-        let parked = GaugeVec::new(
-            Opts::new(
-                "spendwatch_notifier_parked",
-                "Whether a notifier is parked after an authentication or configuration error; its messages wait.",
-            ),
-            &["notifier"],
+        .with_label_values(&[env!("CARGO_PKG_VERSION"), revision])
+        .set(1.0);
+        let poll_duration = HistogramOpts::new(
+            "spendwatch_poll_duration_seconds",
+            "How long a whole cycle took.",
         )
-        .expect("a valid name");
-        registry
-            .register(Box::new(parked.clone()))
-            .expect("each name once");
-        let buckets = vec![0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0];
-        let poll_duration = HistogramVec::new(
-            HistogramOpts::new(
-                "spendwatch_poll_duration_seconds",
-                "How long a whole cycle took.",
-            )
-            .buckets(buckets),
-            &["organization"],
-        )
-        .expect("a valid name");
-        registry
-            .register(Box::new(poll_duration.clone()))
-            .expect("each name once");
-        let counters = Counters {
+        .buckets(vec![0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0]);
+        Counters {
             poll_cycles: counter(
                 "spendwatch_poll_cycles_total",
                 "Cycles, by how they ended.",
                 &["organization", "outcome"],
+            ),
+            poll_duration: register(
+                &registry,
+                HistogramVec::new(poll_duration, &["organization"]),
             ),
             notifications: counter(
                 "spendwatch_notifications_total",
@@ -129,6 +98,11 @@ impl Counters {
                 "Calls of the heartbeat, by outcome.",
                 &["outcome"],
             ),
+            parked: gauges(
+                "spendwatch_notifier_parked",
+                "Whether a notifier is parked after an authentication or configuration error; its messages wait.",
+                &["notifier"],
+            ),
             reload_successful: gauge(
                 "spendwatch_config_last_reload_successful",
                 "Whether the last reload of the configuration was accepted.",
@@ -137,25 +111,12 @@ impl Counters {
                 "spendwatch_config_last_reload_success_timestamp_seconds",
                 "When a configuration was last accepted.",
             ),
-            parked,
-            poll_duration,
-            registry,
             process: Process::current(),
-        };
-        counters.initialize_at_zero(organizations, notifiers);
-        counters
-    }
-
-    fn initialize_at_zero(&self, organizations: &[OrganizationName], notifiers: &[NotifierName]) {
-        for organization in organizations {
-            self.add_organization(organization);
-        }
-        for notifier in notifiers {
-            self.add_notifier(notifier);
+            registry,
         }
     }
 
-    /// Adds an organization.
+    /// Adds an organization, at zero.
     pub fn add_organization(&self, organization: &OrganizationName) {
         for outcome in CycleOutcome::ALL {
             self.poll_cycles
@@ -164,7 +125,7 @@ impl Counters {
         }
     }
 
-    /// Adds a notifier.
+    /// Adds a notifier, at zero.
     pub fn add_notifier(&self, notifier: &NotifierName) {
         for outcome in DELIVERY_OUTCOMES {
             self.notifications
@@ -173,7 +134,6 @@ impl Counters {
         }
     }
 
-    /// Counts a cycle.
     pub fn count_cycle(
         &self,
         organization: &OrganizationName,
@@ -195,7 +155,7 @@ impl Counters {
             .inc_by(n);
     }
 
-    /// Adds the heartbeat.
+    /// Adds the heartbeat, at zero.
     pub fn add_heartbeat(&self) {
         for outcome in HEARTBEAT_OUTCOMES {
             self.heartbeats.with_label_values(&[outcome]).inc_by(0);
@@ -207,19 +167,16 @@ impl Counters {
         self.heartbeats.with_label_values(&[outcome]).inc();
     }
 
-    /// Removes the heartbeat.
     pub fn remove_heartbeat(&self) {
         self.heartbeats.reset();
     }
 
-    /// Sets whether a notifier is parked.
     pub fn set_parked(&self, notifier: &NotifierName, is_parked: bool) {
         self.parked
             .with_label_values(&[notifier.as_str()])
             .set(if is_parked { 1.0 } else { 0.0 });
     }
 
-    /// Removes the parked state of a removed notifier.
     pub fn remove_parked(&self, notifier: &NotifierName) {
         // There may be none.
         let _ = self.parked.remove_label_values(&[notifier.as_str()]);
@@ -252,4 +209,14 @@ impl Counters {
             .expect("writing to memory, and no family is empty");
         String::from_utf8(text).expect("the encoder writes text")
     }
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<C>,
+) -> C {
+    let metric = metric.expect("a valid name");
+    let registered = registry.register(Box::new(metric.clone()));
+    registered.expect("each name once");
+    metric
 }

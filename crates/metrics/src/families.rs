@@ -216,7 +216,6 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// Returns the family.
     pub const fn family(self) -> &'static Family {
         &ALL[self as usize]
     }

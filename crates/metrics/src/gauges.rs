@@ -1,6 +1,5 @@
 //! Gauges of one organization, rendered whole after its figures changed.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -23,7 +22,6 @@ pub struct Renderer {
     deflater: Deflater,
 }
 
-/// Rendered gauges.
 #[derive(Debug)]
 pub struct Rendered {
     /// Indexed by metric.
@@ -62,31 +60,36 @@ impl Renderer {
         keeps_text: bool,
     ) -> Rendered {
         let mut rendered = Rendered::default();
-        let mut text = String::new();
         let all_rows = workspace_series::rows(view);
         for (metric, shows) in parts::FAMILIES {
             if !parts::is_shown(view, shows, options) {
                 continue;
             }
-            let (rows, n_dropped) = self.select_rows(view, &all_rows, (metric, shows), options);
-            if n_dropped > 0 {
-                rendered.n_dropped.insert(metric, n_dropped);
-            }
-            let chunks = &mut rendered.chunks[metric as usize];
-            for row in rows.iter() {
-                parts::write(&mut text, view, row, (metric, shows), options);
-                if text.len() >= CHUNK_SIZE {
-                    chunks.push(self.chunk(&text, keeps_text));
-                    text.clear();
+            let before = self.shown.remove(&metric).unwrap_or_default();
+            let mut write = |rows: &[WorkspaceSeries]| {
+                self.write_rows(view, rows, (metric, shows), options, keeps_text)
+            };
+            let (mut chunks, counts) = write(&all_rows);
+            if counts.iter().sum::<usize>() > options.max_series {
+                let limit = options.max_series;
+                let (rows, shown, n_dropped) = select_rows(view, &all_rows, counts, &before, limit);
+                chunks = write(&rows).0;
+                self.shown.insert(metric, shown);
+                if n_dropped > 0 {
+                    rendered.n_dropped.insert(metric, n_dropped);
                 }
             }
-            chunks.push(self.chunk(&text, keeps_text));
-            text.clear();
+            rendered.chunks[metric as usize] = chunks;
         }
-        let user_samples = (Metric::UserSpend, self.users(view, options, &mut rendered));
+        let before = self.shown.remove(&Metric::UserSpend).unwrap_or_default();
+        let (users, shown, n_dropped) = users::write(view, options, &before);
+        if n_dropped > 0 {
+            self.shown.insert(Metric::UserSpend, shown);
+            rendered.n_dropped.insert(Metric::UserSpend, n_dropped);
+        }
         for (metric, text) in organization::write(view)
             .into_iter()
-            .chain([user_samples])
+            .chain([(Metric::UserSpend, users)])
             .chain(rules::write(view))
         {
             rendered.chunks[metric as usize].push(self.chunk(&text, keeps_text));
@@ -98,68 +101,62 @@ impl Renderer {
         Arc::new(self.deflater.chunk(text, keeps_text))
     }
 
-    fn users(
+    /// Renders a metric; also returns the number of series of each row.
+    fn write_rows(
         &mut self,
         view: &View<'_>,
+        rows: &[WorkspaceSeries],
+        metric: (Metric, SeriesKind),
         options: SeriesOptions,
-        rendered: &mut Rendered,
-    ) -> String {
-        let before = self.shown.remove(&Metric::UserSpend).unwrap_or_default();
-        let (text, shown, n_dropped) = users::write(view, options, &before);
-        if n_dropped > 0 {
-            self.shown.insert(Metric::UserSpend, shown);
-            rendered.n_dropped.insert(Metric::UserSpend, n_dropped);
+        keeps_text: bool,
+    ) -> (Vec<Arc<Chunk>>, Vec<usize>) {
+        let (mut chunks, mut counts) = (Vec::new(), Vec::with_capacity(rows.len()));
+        let mut text = String::new();
+        for row in rows {
+            let start = text.len();
+            parts::write(&mut text, view, row, metric, options);
+            // Each series is a line, because line breaks in labels are escaped.
+            counts.push(text[start..].lines().count());
+            if text.len() >= CHUNK_SIZE {
+                chunks.push(self.chunk(&text, keeps_text));
+                text.clear();
+            }
         }
-        text
+        chunks.push(self.chunk(&text, keeps_text));
+        (chunks, counts)
     }
+}
 
-    /// Selects at most `max_series` of a metric: shown ones stay, new ones are added by month spend, the rest is summed.
-    fn select_rows<'a>(
-        &mut self,
-        view: &View<'_>,
-        rows: &'a [WorkspaceSeries],
-        (metric, shows): (Metric, SeriesKind),
-        options: SeriesOptions,
-    ) -> (Cow<'a, [WorkspaceSeries]>, u64) {
-        let before = self.shown.remove(&metric).unwrap_or_default();
-        let bound: usize = rows
-            .iter()
-            .map(|row| parts::series_upper_bound(view, row, shows))
-            .sum();
-        if bound <= options.max_series {
-            return (Cow::Borrowed(rows), 0);
-        }
-        let counts: Vec<usize> = rows
-            .iter()
-            .map(|row| parts::n_series(view, row, shows, options))
-            .collect();
-        if counts.iter().sum::<usize>() <= options.max_series {
-            return (Cow::Borrowed(rows), 0);
-        }
-        // The remainder is always shown, so that the parts sum to the whole.
-        let (rest, candidates): (Vec<_>, Vec<_>) = rows
-            .iter()
-            .zip(counts)
-            .partition(|(row, _)| row.id == UNATTRIBUTED);
-        let n_rest: usize = rest.iter().map(|(_, n)| n).sum();
-        let candidates = candidates
-            .into_iter()
-            .map(|(row, n_series)| Candidate {
-                id: &row.id,
-                spend: row.month_spend(view),
-                n_series,
-            })
-            .collect();
-        let room = options.max_series.saturating_sub(n_rest);
-        let (shown, n_dropped) = fit(candidates, &before, room);
-        let is_kept = |row: &WorkspaceSeries| row.id == UNATTRIBUTED || shown.contains(&row.id);
-        let (mut kept, dropped): (Vec<_>, Vec<_>) = rows.iter().cloned().partition(is_kept);
-        kept.push(WorkspaceSeries {
-            id: OTHER.to_owned(),
-            name: OTHER.to_owned(),
-            members: dropped.into_iter().flat_map(|row| row.members).collect(),
-        });
-        self.shown.insert(metric, shown);
-        (Cow::Owned(kept), n_dropped)
-    }
+/// Selects at most `max_series` of a metric: shown ones stay, new ones are added by month spend, the rest is summed. Returns
+/// the rows, the ids of the shown ones, and the number of series that are summed.
+fn select_rows(
+    view: &View<'_>,
+    rows: &[WorkspaceSeries],
+    counts: Vec<usize>,
+    before: &BTreeSet<String>,
+    max_series: usize,
+) -> (Vec<WorkspaceSeries>, BTreeSet<String>, u64) {
+    // The remainder is always shown, so that the parts sum to the whole.
+    let (rest, candidates): (Vec<_>, Vec<_>) = rows
+        .iter()
+        .zip(counts)
+        .partition(|(row, _)| row.id == UNATTRIBUTED);
+    let n_rest: usize = rest.iter().map(|(_, n)| n).sum();
+    let candidates = candidates
+        .into_iter()
+        .map(|(row, n_series)| Candidate {
+            id: &row.id,
+            spend: row.month_spend(view),
+            n_series,
+        })
+        .collect();
+    let (shown, n_dropped) = fit(candidates, before, max_series.saturating_sub(n_rest));
+    let is_kept = |row: &WorkspaceSeries| row.id == UNATTRIBUTED || shown.contains(&row.id);
+    let (mut kept, dropped): (Vec<_>, Vec<_>) = rows.iter().cloned().partition(is_kept);
+    kept.push(WorkspaceSeries {
+        id: OTHER.to_owned(),
+        name: OTHER.to_owned(),
+        members: dropped.into_iter().flat_map(|row| row.members).collect(),
+    });
+    (kept, shown, n_dropped)
 }

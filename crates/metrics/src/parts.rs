@@ -1,6 +1,6 @@
 //! Series of workspaces, by metric.
 
-use crate::amounts::{self, AmountKind, N_TOKEN_TYPES, SumPeriod};
+use crate::amounts::{self, AmountKind, SumPeriod};
 use crate::families::Metric;
 use crate::text::timestamp;
 use crate::view::{SeriesOptions, View};
@@ -56,42 +56,6 @@ pub fn is_shown(view: &View<'_>, shows: SeriesKind, options: SeriesOptions) -> b
         | SeriesKind::DataTimestamp
         | SeriesKind::Limit
         | SeriesKind::RequestLimit => true,
-    }
-}
-
-/// Returns the number of series of a row in a metric.
-pub fn n_series(
-    view: &View<'_>,
-    row: &WorkspaceSeries,
-    shows: SeriesKind,
-    options: SeriesOptions,
-) -> usize {
-    match shows {
-        SeriesKind::Amounts(over, what) => amounts::n_series(view, row, (over, what), options),
-        SeriesKind::LastHour
-        | SeriesKind::DataTimestamp
-        | SeriesKind::Limit
-        | SeriesKind::RequestLimit => 1,
-    }
-}
-
-/// Returns an upper bound of [`n_series`] that needs no sums.
-pub fn series_upper_bound(view: &View<'_>, row: &WorkspaceSeries, shows: SeriesKind) -> usize {
-    let members = row.members.iter();
-    let n_sums: usize = members
-        .map(|member| view.figures().recorded(*member).len())
-        .sum();
-    match shows {
-        SeriesKind::Amounts(
-            _,
-            AmountKind::Spend | AmountKind::Savings | AmountKind::SpendOfKeys,
-        ) => n_sums,
-        SeriesKind::Amounts(_, AmountKind::Tokens) => n_sums * N_TOKEN_TYPES,
-        SeriesKind::Amounts(_, AmountKind::Requests)
-        | SeriesKind::LastHour
-        | SeriesKind::DataTimestamp
-        | SeriesKind::Limit
-        | SeriesKind::RequestLimit => 1,
     }
 }
 

@@ -28,7 +28,6 @@ pub enum FamilyKind {
 }
 
 impl Family {
-    /// Creates a gauge.
     pub const fn gauge(name: &'static str, help: &'static str) -> Family {
         Family {
             name,
@@ -37,7 +36,6 @@ impl Family {
         }
     }
 
-    /// Creates a counter.
     pub const fn counter(name: &'static str, help: &'static str) -> Family {
         Family {
             name,
@@ -78,7 +76,6 @@ impl Family {
     }
 }
 
-/// Exposition format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpositionFormat {
     /// Prometheus text 0.0.4.

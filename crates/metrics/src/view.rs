@@ -64,7 +64,6 @@ pub enum SeriesPlacement {
 }
 
 impl<'a> View<'a> {
-    /// Returns the figures.
     pub fn figures(&self) -> &'a Figures {
         self.snapshot.figures
     }

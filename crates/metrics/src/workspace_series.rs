@@ -50,7 +50,6 @@ pub fn rows(view: &View<'_>) -> Vec<WorkspaceSeries> {
 }
 
 impl WorkspaceSeries {
-    /// Returns the labels that all series of a workspace have.
     pub fn labels<'a>(&'a self, view: &View<'a>) -> [(&'static str, &'a str); 3] {
         [
             ("organization", view.organization()),

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::Store;
+use crate::alerts;
 use crate::digests::{self, DigestProgress};
 use crate::error::StoreError;
 use crate::outbox::{self, NewDigest, NewMessage};
 use crate::resume_state::{self, ResumeState};
-use crate::{alerts, row_ids};
 use spendwatch_domain::alerts::alert::Alert;
 use spendwatch_domain::alerts::notification::Reason;
 use spendwatch_domain::units::ids::{NotifierName, OrganizationName};
@@ -30,9 +30,7 @@ impl Store {
         organization: &OrganizationName,
         commit: Commit,
     ) -> Result<(), StoreError> {
-        let name = organization.clone();
-        self.write("commit_decision", move |tx| {
-            let organization = row_ids::organization_id(tx, &name)?;
+        self.write_of(organization, "commit_decision", move |tx, organization| {
             let notifications = notifications_by_alert(&commit.messages);
             alerts::save(tx, organization, &commit.alerts, &notifications, commit.at)?;
             for message in &commit.messages {
@@ -51,9 +49,7 @@ impl Store {
         messages: Vec<NewDigest>,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let name = organization.clone();
-        self.write("commit_digest", move |tx| {
-            let organization = row_ids::organization_id(tx, &name)?;
+        self.write_of(organization, "commit_digest", move |tx, organization| {
             for message in &messages {
                 outbox::insert_digest(tx, organization, message, at)?;
             }

@@ -7,10 +7,10 @@ use rusqlite::{Connection, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use crate::Store;
+use crate::db::query;
+use crate::db::values::{StoredTime, UsdText, optional_time_from_row, time_from_row};
 use crate::error::{StoreError, StoreErrorCause};
-use crate::json::{AsText, from_json, to_json};
-use crate::row_ids;
-use crate::values::{StoredTime, UsdText};
+use crate::stored::{AsStored, Stored, from_json, stored_by, to_json};
 use spendwatch_domain::org::directory::{
     Directory, OrganizationInfo, PendingRemoval, Presence, UserInfo, Workspace,
 };
@@ -24,14 +24,13 @@ impl Store {
         organization: &OrganizationName,
         directory: &Directory,
     ) -> Result<(), StoreError> {
-        let (name, directory) = (organization.clone(), directory.clone());
-        self.write("save_directory", move |tx| {
-            let organization = row_ids::organization_id(tx, &name)?;
+        let directory = directory.clone();
+        self.write_of(organization, "save_directory", move |tx, organization| {
             let before = load(tx, organization)?;
             let info = directory
                 .organization
                 .as_ref()
-                .map(|info| to_json(&OrganizationInfoShape::from(info)));
+                .map(|info| to_json(&AsStored(info)));
             tx.execute(
                 "UPDATE organizations SET listed_at = ?2, info = ?3, default_workspace = ?4 WHERE id = ?1",
                 params![
@@ -48,14 +47,14 @@ impl Store {
             }
             for (id, name) in &directory.keys {
                 if before.keys.get(id) != Some(name) {
-                    tx.prepare_cached("INSERT OR REPLACE INTO api_keys (organization_id, api_key_id, name) VALUES (?1, ?2, ?3)")?
-                        .execute(params![organization, id.as_str(), name])?;
+                    let sql = "INSERT OR REPLACE INTO api_keys (organization_id, api_key_id, name) VALUES (?1, ?2, ?3)";
+                    query::run(tx, sql, params![organization, id.as_str(), name])?;
                 }
             }
             for (id, person) in &directory.users {
                 if before.users.get(id) != Some(person) {
-                    tx.prepare_cached("INSERT OR REPLACE INTO users (organization_id, user_id, email, name) VALUES (?1, ?2, ?3, ?4)")?
-                        .execute(params![organization, id.as_str(), person.email, person.name])?;
+                    let sql = "INSERT OR REPLACE INTO users (organization_id, user_id, email, name) VALUES (?1, ?2, ?3, ?4)";
+                    query::run(tx, sql, params![organization, id.as_str(), person.email, person.name])?;
                 }
             }
             if directory.limits_removed != before.limits_removed {
@@ -67,59 +66,63 @@ impl Store {
     }
 }
 
-pub(super) fn load(db: &Connection, organization: i64) -> Result<Directory, StoreErrorCause> {
-    let mut statement = db.prepare_cached(
-        "SELECT workspace_id, name, monthly_limit, requests_per_minute, presence, missing_since, n_answers, created_at, tags
-         FROM workspaces WHERE organization_id = ?1",
+pub(crate) fn load(db: &Connection, organization: i64) -> Result<Directory, StoreErrorCause> {
+    let directory = query::first(
+        db,
+        "SELECT listed_at, info, default_workspace FROM organizations WHERE id = ?1",
+        [organization],
+        |row| {
+            let info = row.get::<_, Option<String>>(1)?.map(|text| {
+                from_json::<AsStored<OrganizationInfo>>(&text, "the organization's data")
+            });
+            Ok(Directory {
+                organization: info.transpose()?.map(|info| info.0),
+                listed_at: optional_time_from_row(row, 0)?,
+                default_workspace: row.get::<_, Option<String>>(2)?.map(WorkspaceId::new),
+                ..Directory::default()
+            })
+        },
     )?;
-    let mut rows = statement.query([organization])?;
-    let mut workspaces = BTreeMap::new();
-    while let Some(row) = rows.next()? {
-        let (workspace, presence) = workspace_from_row(row)?;
-        workspaces.insert(workspace.id.clone(), (workspace, presence));
-    }
-    let (listed_at, info, default): (Option<StoredTime>, Option<String>, Option<String>) = db
-        .query_row(
-            "SELECT listed_at, info, default_workspace FROM organizations WHERE id = ?1",
-            [organization],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        )?;
-    let info =
-        info.map(|text| from_json::<OrganizationInfoShape>(&text, "the organization's data"));
     Ok(Directory {
-        workspaces,
-        organization: info.transpose()?.map(OrganizationInfo::from),
-        listed_at: listed_at.map(|at| at.0),
-        default_workspace: default.map(WorkspaceId::new),
-        keys: keys(db, organization)?,
-        users: people(db, organization)?,
-        limits_removed: limits_removed(db, organization)?,
+        workspaces: query::all(
+            db,
+            "SELECT workspace_id, name, monthly_limit, requests_per_minute, presence, missing_since, n_answers, created_at, tags
+             FROM workspaces WHERE organization_id = ?1",
+            [organization],
+            |row| {
+                let (workspace, presence) = workspace_from_row(row)?;
+                Ok((workspace.id.clone(), (workspace, presence)))
+            },
+        )?,
+        keys: query::all(
+            db,
+            "SELECT api_key_id, name FROM api_keys WHERE organization_id = ?1",
+            [organization],
+            |row| Ok((ApiKeyId::new(row.get::<_, String>(0)?), row.get(1)?)),
+        )?,
+        users: query::all(
+            db,
+            "SELECT user_id, email, name FROM users WHERE organization_id = ?1",
+            [organization],
+            |row| {
+                let user = UserInfo {
+                    email: row.get(1)?,
+                    name: row.get(2)?,
+                };
+                Ok((ActorId::new(row.get::<_, String>(0)?), user))
+            },
+        )?,
+        limits_removed: query::all(
+            db,
+            "SELECT workspace_id, removed_at FROM limits_removed WHERE organization_id = ?1",
+            [organization],
+            |row| {
+                let id = Some(row.get::<_, String>(0)?).filter(|id| !id.is_empty());
+                Ok((id.map(WorkspaceId::new), time_from_row(row, 1)?))
+            },
+        )?,
+        ..directory.unwrap_or_default()
     })
-}
-
-fn keys(db: &Connection, organization: i64) -> Result<BTreeMap<ApiKeyId, String>, StoreErrorCause> {
-    let mut statement =
-        db.prepare_cached("SELECT api_key_id, name FROM api_keys WHERE organization_id = ?1")?;
-    let rows = statement.query_map([organization], |row| {
-        Ok((ApiKeyId::new(row.get::<_, String>(0)?), row.get(1)?))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-fn people(
-    db: &Connection,
-    organization: i64,
-) -> Result<BTreeMap<ActorId, UserInfo>, StoreErrorCause> {
-    let mut statement =
-        db.prepare_cached("SELECT user_id, email, name FROM users WHERE organization_id = ?1")?;
-    let rows = statement.query_map([organization], |row| {
-        let person = UserInfo {
-            email: row.get(1)?,
-            name: row.get(2)?,
-        };
-        Ok((ActorId::new(row.get::<_, String>(0)?), person))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Rewrites all of them, because there are few.
@@ -128,8 +131,11 @@ fn save_limits_removed(
     organization: i64,
     removed: &BTreeMap<Option<WorkspaceId>, Timestamp>,
 ) -> Result<(), StoreErrorCause> {
-    tx.prepare_cached("DELETE FROM limits_removed WHERE organization_id = ?1")?
-        .execute([organization])?;
+    query::run(
+        tx,
+        "DELETE FROM limits_removed WHERE organization_id = ?1",
+        [organization],
+    )?;
     let mut insert = tx.prepare_cached(
         "INSERT INTO limits_removed (organization_id, workspace_id, removed_at) VALUES (?1, ?2, ?3)",
     )?;
@@ -138,20 +144,6 @@ fn save_limits_removed(
         insert.execute(params![organization, id, StoredTime(*at)])?;
     }
     Ok(())
-}
-
-fn limits_removed(
-    db: &Connection,
-    organization: i64,
-) -> Result<BTreeMap<Option<WorkspaceId>, Timestamp>, StoreErrorCause> {
-    let mut statement = db.prepare_cached(
-        "SELECT workspace_id, removed_at FROM limits_removed WHERE organization_id = ?1",
-    )?;
-    let rows = statement.query_map([organization], |row| {
-        let id = Some(row.get::<_, String>(0)?).filter(|id| !id.is_empty());
-        Ok((id.map(WorkspaceId::new), row.get::<_, StoredTime>(1)?.0))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn save_workspace(
@@ -192,9 +184,9 @@ fn workspace_from_row(row: &Row<'_>) -> Result<(Workspace, Presence), StoreError
         text.parse()
             .map_err(|_| StoreErrorCause::Corrupt(format!("a limit of `{text}` requests")))
     });
-    let doubt = match (row.get::<_, Option<StoredTime>>(5)?, row.get(6)?) {
+    let doubt = match (optional_time_from_row(row, 5)?, row.get(6)?) {
         (Some(since), Some(n_answers)) => Some(PendingRemoval {
-            since: since.0,
+            since,
             n_responses: n_answers,
         }),
         (_, _) => None,
@@ -215,41 +207,25 @@ fn workspace_from_row(row: &Row<'_>) -> Result<(Workspace, Presence), StoreError
         name: row.get(1)?,
         monthly_limit: row.get::<_, Option<UsdText>>(2)?.map(|usd| usd.0),
         requests_per_minute: requests.transpose()?,
-        created_at: row.get::<_, Option<StoredTime>>(7)?.map(|at| at.0),
+        created_at: optional_time_from_row(row, 7)?,
         tags: from_json(&row.get::<_, String>(8)?, "the tags of a workspace")?,
     };
     Ok((workspace, presence))
 }
 
-/// The organization's own data, as reported by the API.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct OrganizationInfoShape {
+stored_by! {
+    OrganizationInfo: OrganizationInfoShape;
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "OrganizationInfo")]
+struct OrganizationInfoShape {
     id: String,
     name: String,
-    usage_limit: Option<AsText<Usd>>,
-    current_month_usage: Option<AsText<Usd>>,
-}
-
-impl From<&OrganizationInfo> for OrganizationInfoShape {
-    fn from(info: &OrganizationInfo) -> OrganizationInfoShape {
-        OrganizationInfoShape {
-            id: info.id.clone(),
-            name: info.name.clone(),
-            usage_limit: info.usage_limit.map(AsText),
-            current_month_usage: info.current_month_usage.map(AsText),
-        }
-    }
-}
-
-impl From<OrganizationInfoShape> for OrganizationInfo {
-    fn from(shape: OrganizationInfoShape) -> OrganizationInfo {
-        OrganizationInfo {
-            id: shape.id,
-            name: shape.name,
-            usage_limit: shape.usage_limit.map(|usd| usd.0),
-            current_month_usage: shape.current_month_usage.map(|usd| usd.0),
-        }
-    }
+    #[serde(with = "Stored", default)]
+    usage_limit: Option<Usd>,
+    #[serde(with = "Stored", default)]
+    current_month_usage: Option<Usd>,
 }
 
 #[cfg(test)]

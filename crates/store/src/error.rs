@@ -97,7 +97,7 @@ pub enum StoreError {
 
 /// Cause of a [`StoreError`], without the path.
 #[derive(Debug)]
-pub(super) enum StoreErrorCause {
+pub(crate) enum StoreErrorCause {
     Sqlite(rusqlite::Error),
     Io(&'static str, io::Error),
     Corrupt(String),
@@ -117,7 +117,7 @@ impl From<rusqlite::Error> for StoreErrorCause {
 }
 
 impl StoreErrorCause {
-    pub(super) fn at_path(self, path: &str) -> StoreError {
+    pub(crate) fn at_path(self, path: &str) -> StoreError {
         let path = path.to_owned();
         match self {
             StoreErrorCause::Sqlite(error) => sqlite_at(path, error),

@@ -3,87 +3,49 @@
 //! One thread owns the writing connection, another one the reading connection. Every write is one transaction and durable
 //! when the operation returns. A database server for several replicas could replace SQLite without changes to the callers.
 
-// In reading order: each module uses only modules of the groups above its own.
+// In reading order: each module uses only modules above it.
 pub mod error;
+mod stored;
 
-mod compiled_matchers;
-mod json;
-mod migrations;
-mod values;
+mod db;
 
-mod shapes;
+pub mod prefix_match;
 
-mod facts;
-
-mod connection_thread;
-mod files;
-mod lock;
-mod pages;
-
-mod row_ids;
-
-pub mod rows;
-
-mod last_uses;
 pub mod ledger;
-pub mod recording;
-
-pub mod directory;
-pub mod resume_state;
-mod threads;
 
 pub mod digests;
-pub mod retention;
-
-pub mod time_correction;
-
-pub mod alerts;
-pub mod notifiers;
+pub mod directory;
+pub mod resume_state;
 
 pub mod outbox;
-pub mod suppressions;
 
-pub mod fallbacks;
+pub mod alerts;
 
 pub mod decisions;
-pub mod messages;
-
-mod unopened;
-
-mod health;
-pub mod maintenance;
 pub mod organization;
-pub mod overview;
-pub mod resend;
 
-#[cfg(test)]
-mod old_rows;
+pub mod maintenance;
+
 #[cfg(test)]
 mod samples;
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use crate::compiled_matchers::CompiledMatchers;
-use crate::connection_thread::ConnectionThread;
+use crate::alerts::compiled_matchers::CompiledMatchers;
+use crate::db::connection_thread::ConnectionThread;
+use crate::db::files::{FailuresByUser, OpenStoreFiles};
+use crate::db::lock::{LockAttempt, StoreLock};
+use crate::db::migrations::{SUPPORTED, Version};
+use crate::db::open::{check_version, configure, connect, create};
+use crate::db::{lock, migrations, pages};
 use crate::error::{StoreError, StoreErrorCause};
-use crate::files::{FailuresByUser, OpenStoreFiles};
-use crate::lock::{LockAttempt, StoreLock};
-use crate::migrations::{SUPPORTED, Version};
-use spendwatch_base::private_file;
-
-/// How long a write waits for a write by another process.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Size to which the write-ahead log is truncated after it has grown, in bytes.
-const LOG_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
-/// Capacity of the statement cache; exceeds the number of distinct statements.
-const N_STATEMENTS: usize = 128;
+use crate::ledger::row_ids::{find_organization_id, organization_id};
+use spendwatch_domain::units::ids::OrganizationName;
 
 /// A handle to an open store. Cheap to clone; dropping the last clone waits for pending writes and closes the store.
 #[derive(Debug, Clone)]
@@ -336,6 +298,32 @@ impl Store {
         done.await.map_err(|cause| cause.at_path(&self.inner.path))
     }
 
+    /// Runs `work` in one transaction with the row id of an organization that was loaded before.
+    async fn write_of<T: Send + 'static>(
+        &self,
+        organization: &OrganizationName,
+        operation: &'static str,
+        work: impl FnOnce(&Transaction<'_>, i64) -> Result<T, StoreErrorCause> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let name = organization.clone();
+        self.write(operation, move |tx| work(tx, organization_id(tx, &name)?))
+            .await
+    }
+
+    /// Reads with the row id of an organization. The result is empty if it is not stored.
+    async fn read_of<T: Default + Send + 'static>(
+        &self,
+        organization: &OrganizationName,
+        work: impl FnOnce(&Connection, i64) -> Result<T, StoreErrorCause> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let name = organization.clone();
+        self.read(move |db| match find_organization_id(db, &name)? {
+            Some(organization) => work(db, organization),
+            None => Ok(T::default()),
+        })
+        .await
+    }
+
     /// Blocks all other reads while `work` runs.
     #[cfg(any(test, feature = "test-support"))]
     pub async fn while_reader_blocked(&self, work: impl FnOnce() + Send + 'static) {
@@ -360,107 +348,10 @@ impl Store {
     }
 }
 
-/// Creates an empty file that only its owner can read, unless it exists.
-fn create(path: &Path) -> io::Result<()> {
-    match private_file::create_new(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Suffixes of the files that SQLite keeps beside a store.
-const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(ending);
-    beside.into()
-}
-
-/// Resolves links in all path components but the last, so that SQLite can reject a link there.
-fn without_links_before(path: &Path) -> PathBuf {
-    let folder = private_file::folder_of(path).canonicalize();
-    match (folder, path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        // SQLite reports the error.
-        (Err(_), _) | (_, None) => path.to_owned(),
-    }
-}
-
-/// Opens a file and checks that commits to it are durable. SQLite gives its side files the mode of the store.
-fn connect(path: &Path, shown: &str) -> Result<Connection, StoreError> {
-    for ending in [""].into_iter().chain(SIDE_FILES) {
-        private_file::secure(&beside(path, ending))
-            .map_err(|error| StoreErrorCause::Io("use its files", error).at_path(shown))?;
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(without_links_before(path), flags)
-        .map_err(|error| StoreErrorCause::Sqlite(error).at_path(shown))?;
-    let is_read_only = connection
-        .is_readonly("main")
-        .map_err(|error| StoreErrorCause::Sqlite(error).at_path(shown))?;
-    if is_read_only {
-        return Err(StoreError::ReadOnly {
-            path: shown.to_owned(),
-        });
-    }
-    // Before anything is changed: the file may belong to another program.
-    check_version(&connection, shown)?;
-    configure(&connection)
-        .and_then(|()| check_durable(&connection))
-        .map_err(|cause| cause.at_path(shown))?;
-    Ok(connection)
-}
-
-fn configure(connection: &Connection) -> Result<(), StoreErrorCause> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(N_STATEMENTS);
-    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-    connection.pragma_update_and_check(None, "journal_size_limit", LOG_SIZE_LIMIT, |_| Ok(()))?;
-    connection.pragma_update(None, "synchronous", "full")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    Ok(())
-}
-
-fn check_durable(connection: &Connection) -> Result<(), StoreErrorCause> {
-    let journal: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-    let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
-    if journal != "wal" {
-        return Err(StoreErrorCause::Unsafe(format!(
-            "its journal mode is `{journal}`, not `wal`"
-        )));
-    }
-    if synchronous != 2 {
-        return Err(StoreErrorCause::Unsafe(format!(
-            "`synchronous` is {synchronous}, not 2"
-        )));
-    }
-    Ok(())
-}
-
-fn check_version(connection: &Connection, shown: &str) -> Result<Version, StoreError> {
-    let version = migrations::version(connection).map_err(|cause| cause.at_path(shown))?;
-    let path = shown.to_owned();
-    match version {
-        Version::Foreign => Err(StoreError::NotAStore {
-            path,
-            detail: "a database of another program".to_owned(),
-        }),
-        Version::Of(found) if found > SUPPORTED => Err(StoreError::Newer {
-            path,
-            found,
-            supported: SUPPORTED,
-        }),
-        Version::Of(_) | Version::Empty => Ok(version),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::open::check_durable;
     use crate::samples::{ORGANIZATION, at, record_hour};
     use spendwatch_domain::units::span::{Hour, HourSpan};
     use std::os::unix::fs::PermissionsExt;
@@ -495,10 +386,8 @@ mod tests {
             .load_organization(&ORGANIZATION.into(), at(0), at(0))
             .await
             .unwrap();
-        assert_eq!(
-            command.organizations().await.unwrap(),
-            [ORGANIZATION.into()]
-        );
+        let known = command.stored_directory(&ORGANIZATION.into()).await;
+        assert!(known.unwrap().is_some());
         drop((first, command));
         daemon(&path).unwrap();
     }
@@ -513,7 +402,7 @@ mod tests {
         };
         let name = ORGANIZATION.into();
         let empty = Store::private_copy(&path).unwrap();
-        assert_eq!(empty.organizations().await.unwrap(), []);
+        assert_eq!(empty.stored_directory(&name).await.unwrap(), None);
         assert!(!path.exists());
         let store = daemon(&path).unwrap();
         store.load_organization(&name, at(0), at(0)).await.unwrap();

@@ -6,18 +6,19 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::Store;
+use crate::alerts;
+use crate::db::query;
+use crate::db::values::{StoredTime, amount_names, amounts_from_row};
+use crate::directory;
 use crate::error::{StoreError, StoreErrorCause};
+use crate::ledger::row_ids::{self, UsageKeysById};
+use crate::ledger::rows::{Bucket, bucket_from_row, unreadable_buckets};
 use crate::resume_state::{self, ResumeState};
-use crate::row_ids::{self, UsageKeysById};
-use crate::rows::{Bucket, unreadable_buckets};
-use crate::values::{StoredTime, amount_names, amounts_from_row, granularity_from_number};
-use crate::{alerts, directory};
 use spendwatch_domain::alerts::alert::Alert;
 use spendwatch_domain::figures::totals::UnreadableBuckets;
 use spendwatch_domain::ledger::coverage::{Coverage, StaleParts};
 use spendwatch_domain::org::directory::Directory;
 use spendwatch_domain::units::ids::OrganizationName;
-use spendwatch_domain::units::span::Hour;
 use spendwatch_domain::usage::bucket::{Amounts, Part, UsageKey};
 
 /// Everything stored of an organization except the rows of usage.
@@ -88,29 +89,12 @@ impl Store {
         .await
     }
 
-    /// Returns the names of all stored organizations.
-    pub async fn organizations(&self) -> Result<Vec<OrganizationName>, StoreError> {
-        self.read(|db| {
-            let mut statement =
-                db.prepare_cached("SELECT name FROM organizations ORDER BY name")?;
-            let names = statement.query_map([], |row| {
-                Ok(OrganizationName::new(row.get::<_, String>(0)?))
-            })?;
-            Ok(names.collect::<Result<_, _>>()?)
-        })
-        .await
-    }
-
     /// Returns the directory and coverages of an organization, if it is stored.
     pub async fn stored_directory(
         &self,
         organization: &OrganizationName,
     ) -> Result<Option<StoredDirectory>, StoreError> {
-        let name = organization.clone();
-        self.read(move |db| {
-            let Some(organization) = row_ids::find_organization_id(db, &name)? else {
-                return Ok(None);
-            };
+        self.read_of(organization, |db, organization| {
             let parts = row_ids::parts(db, organization)?.into_iter();
             Ok(Some(StoredDirectory {
                 directory: directory::load(db, organization)?,
@@ -142,7 +126,12 @@ fn load(
         resume_state: resume_state::load(db, organization)?,
         recorded: recorded(db, organization)?,
         unreadable,
-        due_remainders: due_remainders(db, organization)?.into_iter().collect(),
+        due_remainders: query::all(
+            db,
+            "SELECT granularity, hour FROM due_remainders WHERE organization_id = ?1",
+            [organization],
+            bucket_from_row,
+        )?,
         alerts: alerts::load(db, organization, ended_after)?,
     })
 }
@@ -181,20 +170,4 @@ fn recorded(
         }
     }
     Ok(sums)
-}
-
-/// Buckets whose remainder must be derived again.
-fn due_remainders(db: &Connection, organization: i64) -> Result<Vec<Bucket>, StoreErrorCause> {
-    let mut statement = db.prepare_cached(
-        "SELECT granularity, hour FROM due_remainders WHERE organization_id = ?1",
-    )?;
-    let mut rows = statement.query([organization])?;
-    let mut due = Vec::new();
-    while let Some(row) = rows.next()? {
-        due.push((
-            granularity_from_number(row.get(0)?)?,
-            Hour::from_count(row.get(1)?),
-        ));
-    }
-    Ok(due)
 }

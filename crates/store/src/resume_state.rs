@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use crate::Store;
+use crate::db::query;
+use crate::db::values::{StoredTime, count_from_row, optional_time_from_row, time_from_row};
 use crate::error::{StoreError, StoreErrorCause};
-use crate::row_ids;
-use crate::values::{StoredTime, count_from_row};
 use spendwatch_domain::alerts::alert::Observed;
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::ids::{OrganizationName, RuleName};
@@ -50,63 +50,37 @@ impl Store {
         organization: &OrganizationName,
         state: &ResumeState,
     ) -> Result<(), StoreError> {
-        let (name, state) = (organization.clone(), state.clone());
-        self.write("save_resume_state", move |tx| {
-            let organization = row_ids::organization_id(tx, &name)?;
-            save(tx, organization, &state)
-        })
-        .await
-    }
-
-    /// Returns the last slot of a schedule that was run.
-    pub async fn last_run(&self, schedule: &str) -> Result<Option<Timestamp>, StoreError> {
-        let schedule = schedule.to_owned();
-        self.read(move |db| {
-            let at: Option<StoredTime> = db
-                .prepare_cached("SELECT last_run FROM schedules WHERE name = ?1")?
-                .query_row([schedule], |row| row.get(0))
-                .optional()?;
-            Ok(at.map(|at| at.0))
-        })
-        .await
-    }
-
-    /// Stores the last slot of a schedule that was run.
-    pub async fn set_last_run(&self, schedule: &str, slot: Timestamp) -> Result<(), StoreError> {
-        let schedule = schedule.to_owned();
-        self.write("set_last_run", move |tx| {
-            tx.prepare_cached("INSERT OR REPLACE INTO schedules (name, last_run) VALUES (?1, ?2)")?
-                .execute(params![schedule, StoredTime(slot)])?;
-            Ok(())
-        })
+        let state = state.clone();
+        self.write_of(
+            organization,
+            "save_resume_state",
+            move |tx, organization| save(tx, organization, &state),
+        )
         .await
     }
 }
 
-pub(super) fn load(db: &Connection, organization: i64) -> Result<ResumeState, StoreErrorCause> {
-    let mut statement =
-        db.prepare_cached("SELECT rule, began_at FROM rules_began WHERE organization_id = ?1")?;
-    let rows = statement.query_map([organization], |row| {
+pub(crate) fn load(db: &Connection, organization: i64) -> Result<ResumeState, StoreErrorCause> {
+    let sql = "SELECT rule, began_at FROM rules_began WHERE organization_id = ?1";
+    let rules_began = query::all(db, sql, [organization], |row| {
         let rule = RuleName::new(row.get::<_, String>(0)?);
-        Ok((rule, row.get::<_, StoredTime>(1)?.0))
+        Ok((rule, time_from_row(row, 1)?))
     })?;
-    let rules_began = rows.collect::<Result<_, _>>()?;
     let state = db.query_row(
         "SELECT last_at, observed, store_began, last_cycle, dialect, billed_until FROM organizations WHERE id = ?1",
         [organization],
         |row| {
-            let instant = |at: Option<StoredTime>| at.map(|at| at.0);
             Ok(ResumeState {
-                last_at: instant(row.get(0)?),
+                last_at: optional_time_from_row(row, 0)?,
                 observed: Observed(count_from_row(row, 1)?),
-                store_began: row.get::<_, StoredTime>(2)?.0,
-                last_cycle: instant(row.get(3)?),
+                store_began: time_from_row(row, 2)?,
+                last_cycle: optional_time_from_row(row, 3)?,
                 rules_began,
                 // A name that this version does not know is detected again.
                 dialect: row
                     .get::<_, Option<String>>(4)?
                     .and_then(|word| Dialect::parse(&word)),
-                billed_until: instant(row.get(5)?),
+                billed_until: optional_time_from_row(row, 5)?,
             })
         },
     )?;
@@ -114,7 +88,7 @@ pub(super) fn load(db: &Connection, organization: i64) -> Result<ResumeState, St
 }
 
 /// Stores everything except `store_began`.
-pub(super) fn save(
+pub(crate) fn save(
     tx: &Transaction<'_>,
     organization: i64,
     state: &ResumeState,
@@ -138,8 +112,8 @@ pub(super) fn save(
         .keys()
         .filter(|rule| !state.rules_began.contains_key(*rule))
     {
-        tx.prepare_cached("DELETE FROM rules_began WHERE organization_id = ?1 AND rule = ?2")?
-            .execute(params![organization, rule.as_str()])?;
+        let sql = "DELETE FROM rules_began WHERE organization_id = ?1 AND rule = ?2";
+        query::run(tx, sql, params![organization, rule.as_str()])?;
     }
     for (rule, began) in &state.rules_began {
         if before.get(rule) != Some(began) {

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use rusqlite::params;
 
 use crate::Store;
+use crate::db::query;
+use crate::db::values::{StoredTime, time_from_row};
 use crate::decisions::Commit;
 use crate::error::StoreError;
 use crate::outbox::NewMessage;
@@ -27,18 +30,40 @@ use spendwatch_domain::units::span::{Day, Hour, Span};
 use spendwatch_domain::units::subject::{Subject, SubjectKind};
 use spendwatch_domain::usage::bucket::{Amounts, Granularity, Part};
 
-pub(super) const ORGANIZATION: &str = "acme";
+/// The simplest write, and its result.
+impl Store {
+    pub(crate) async fn set_last_run(&self, name: &str, at: Timestamp) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.write("set_last_run", move |tx| {
+            let sql = "INSERT OR REPLACE INTO schedules (name, last_run) VALUES (?1, ?2)";
+            query::run(tx, sql, params![name, StoredTime(at)])?;
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn last_run(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |db| {
+            let sql = "SELECT last_run FROM schedules WHERE name = ?1";
+            query::first(db, sql, [name], |row| Ok(time_from_row(row, 0)?))
+        })
+        .await
+    }
+}
+
+pub(crate) const ORGANIZATION: &str = "acme";
 
 /// The first hour of all samples, at midnight.
-pub(super) const FIRST: Hour = Hour::from_count(480_000);
+pub(crate) const FIRST: Hour = Hour::from_count(480_000);
 
 /// Returns the time `minute` minutes after the start of the first hour.
-pub(super) fn at(minute: i64) -> Timestamp {
+pub(crate) fn at(minute: i64) -> Timestamp {
     Timestamp::from_second(FIRST.start().as_second() + minute * 60).unwrap()
 }
 
 /// Returns a little more than `dollars`, and some tokens.
-pub(super) fn amounts(dollars: i64) -> Amounts {
+pub(crate) fn amounts(dollars: i64) -> Amounts {
     if dollars == 0 {
         return Amounts::ZERO;
     }
@@ -49,7 +74,7 @@ pub(super) fn amounts(dollars: i64) -> Amounts {
 }
 
 /// Returns a coverage that starts with the first hour.
-pub(super) fn coverage() -> Coverage {
+pub(crate) fn coverage() -> Coverage {
     Coverage {
         as_of: Some(at(5)),
         hours_from: Some(FIRST.day()),
@@ -58,7 +83,7 @@ pub(super) fn coverage() -> Coverage {
 }
 
 /// Records the spend of a workspace in an hour, replacing an earlier value.
-pub(super) async fn record_hour(
+pub(crate) async fn record_hour(
     store: &Store,
     workspace: &str,
     hour: i32,
@@ -105,7 +130,7 @@ pub(super) async fn record_hour(
 }
 
 /// Creates a store with the organization.
-pub(super) async fn store() -> Store {
+pub(crate) async fn store() -> Store {
     let store = Store::in_memory().unwrap();
     store
         .load_organization(&ORGANIZATION.into(), at(0), at(0))
@@ -114,7 +139,7 @@ pub(super) async fn store() -> Store {
     store
 }
 
-pub(super) fn resume_state(minute: i64) -> ResumeState {
+pub(crate) fn resume_state(minute: i64) -> ResumeState {
     ResumeState {
         last_at: Some(at(minute)),
         observed: Observed(60_000),
@@ -126,7 +151,7 @@ pub(super) fn resume_state(minute: i64) -> ResumeState {
     }
 }
 
-pub(super) fn identity(workspace: &str) -> Identity {
+pub(crate) fn identity(workspace: &str) -> Identity {
     Identity {
         organization: ORGANIZATION.into(),
         slot: Slot {
@@ -147,7 +172,7 @@ fn span() -> Span {
 }
 
 /// Returns the threshold at 80%.
-pub(super) fn line() -> AbsoluteThreshold {
+pub(crate) fn line() -> AbsoluteThreshold {
     AbsoluteThreshold {
         quantity: 80,
         severity: Severity::Warning,
@@ -155,7 +180,7 @@ pub(super) fn line() -> AbsoluteThreshold {
     }
 }
 
-pub(super) fn alert(workspace: &str, sequence: u64) -> Alert {
+pub(crate) fn alert(workspace: &str, sequence: u64) -> Alert {
     Alert {
         identity: identity(workspace),
         watch: Watch::Spend,
@@ -175,7 +200,7 @@ pub(super) fn alert(workspace: &str, sequence: u64) -> Alert {
     }
 }
 
-pub(super) fn fact(workspace: &str, sequence: u64, reason: Reason) -> Fact {
+pub(crate) fn fact(workspace: &str, sequence: u64, reason: Reason) -> Fact {
     Fact {
         identity: identity(workspace),
         sequence,
@@ -204,7 +229,7 @@ pub(super) fn fact(workspace: &str, sequence: u64, reason: Reason) -> Fact {
     }
 }
 
-pub(super) async fn commit(
+pub(crate) async fn commit(
     store: &Store,
     minute: i64,
     alerts: Vec<Alert>,
@@ -223,7 +248,7 @@ pub(super) async fn commit(
 }
 
 /// Returns the alert ended at minute 9.
-pub(super) fn ended(mut alert: Alert, sequence: u64) -> Alert {
+pub(crate) fn ended(mut alert: Alert, sequence: u64) -> Alert {
     alert.state = State::Ended {
         by: EndedBy::Cleared,
         at: at(9),
@@ -233,7 +258,7 @@ pub(super) fn ended(mut alert: Alert, sequence: u64) -> Alert {
     alert
 }
 
-pub(super) fn digest(name: &str) -> Digest {
+pub(crate) fn digest(name: &str) -> Digest {
     let line = |name: &str, dollars| DigestLine {
         name: name.to_owned(),
         spend: Usd::from_dollars(dollars),

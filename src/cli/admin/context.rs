@@ -1,6 +1,7 @@
 //! Context of an admin command: one configured organization, its server and the audit log, in which reads are recorded too.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use crate::admin::batch::BatchOutcome;
 use crate::admin::session::AdminSession;
 use crate::app::wiring;
-use crate::cli::globals::{CommandError, Globals, check_key, without_organization};
+use crate::cli::globals::{CommandError, Globals, check_key, without_organization, EXIT_PARTIAL};
 use crate::cli::log;
 use crate::cli::progress::CommandProgress;
 use spendwatch_anthropic::error::FetchError;
@@ -80,7 +81,7 @@ impl CommandContext<'_> {
     /// Returns an error if the server does not support the operation.
     pub fn require(&self, deed: Capability) -> Result<(), CommandError> {
         let supported = self.service().check(deed);
-        supported.map_err(|error| CommandError::usage(self.with_organization(&error.to_string())))
+        supported.map_err(|error| self.usage(error))
     }
 
     /// Prefixes a text with the organization's name.
@@ -92,6 +93,16 @@ impl CommandContext<'_> {
         )
     }
 
+    /// Returns a usage error that names the organization.
+    pub fn usage(&self, error: impl Display) -> CommandError {
+        CommandError::usage(self.with_organization(&error.to_string()))
+    }
+
+    /// Returns an error that names the organization.
+    pub fn failed(&self, error: impl Display) -> CommandError {
+        CommandError::Failed(self.with_organization(&error.to_string()))
+    }
+
     /// Returns the organization's configuration.
     pub fn configured(&self) -> Result<&OrganizationConfig, CommandError> {
         self.config
@@ -100,12 +111,7 @@ impl CommandContext<'_> {
     }
 
     /// Lists all users and shows progress.
-    pub async fn users(&self) -> Result<Vec<ListedUser>, CommandError> {
-        self.try_users().await.map_err(|error| fetch_error(&error))
-    }
-
-    /// Like [`CommandContext::users`], for callers that can do without the list.
-    pub async fn try_users(&self) -> Result<Vec<ListedUser>, FetchError> {
+    pub async fn users(&self) -> Result<Vec<ListedUser>, FetchError> {
         let progress = CommandProgress::start(self.globals, "reading users".to_owned());
         let on_page = |n_rows| progress.set_message(format!("reading users: {n_rows}"));
         let users = self.session.api.users(self.service(), &on_page).await;
@@ -115,12 +121,7 @@ impl CommandContext<'_> {
     }
 
     /// Lists all keys, whatever their status.
-    pub async fn keys(&self) -> Result<Vec<ListedKey>, CommandError> {
-        self.try_keys().await.map_err(|error| fetch_error(&error))
-    }
-
-    /// Like [`CommandContext::keys`], for callers that can do without the list.
-    pub async fn try_keys(&self) -> Result<Vec<ListedKey>, FetchError> {
+    pub async fn keys(&self) -> Result<Vec<ListedKey>, FetchError> {
         let progress = CommandProgress::start(self.globals, "reading keys".to_owned());
         let on_page = |n_rows| progress.set_message(format!("reading keys: {n_rows}"));
         let api = &self.session.api;
@@ -131,14 +132,7 @@ impl CommandContext<'_> {
     }
 
     /// Lists all workspaces that are not archived.
-    pub async fn workspaces(&self) -> Result<Vec<Workspace>, CommandError> {
-        self.try_workspaces()
-            .await
-            .map_err(|error| fetch_error(&error))
-    }
-
-    /// Like [`CommandContext::workspaces`], for callers that can do without the list.
-    pub async fn try_workspaces(&self) -> Result<Vec<Workspace>, FetchError> {
+    pub async fn workspaces(&self) -> Result<Vec<Workspace>, FetchError> {
         let workspaces = self.session.api.workspaces(self.service()).await;
         self.warn_unreadable();
         workspaces
@@ -153,7 +147,7 @@ impl CommandContext<'_> {
         self.warn_unreadable();
         match read {
             Ok(list) => Ok(Some(list)),
-            Err(error) if error.is_key_rejected() => Err(fetch_error(&error)),
+            Err(error) if error.is_key_rejected() => Err(error.into()),
             Err(error) => {
                 let cause = error_chain(&error);
                 self.globals
@@ -175,7 +169,7 @@ impl CommandContext<'_> {
         let all = self.workspaces().await?;
         find_workspace(name_or_id, &all)
             .cloned()
-            .map_err(|error| CommandError::usage(self.with_organization(&error.to_string())))
+            .map_err(|error| self.usage(error))
     }
 
     /// Waits for other commands of this configuration that create something, and keeps them waiting until the file is dropped.
@@ -278,11 +272,6 @@ fn selected_organization<'a>(
     }
 }
 
-/// Converts an error of the Admin API.
-pub fn fetch_error(error: &FetchError) -> CommandError {
-    CommandError::Failed(error_chain(error))
-}
-
 /// Returns 0, 1, or 3 if some steps are done.
 pub fn exit_code(outcome: BatchOutcome) -> ExitCode {
     match outcome {
@@ -291,9 +280,6 @@ pub fn exit_code(outcome: BatchOutcome) -> ExitCode {
         BatchOutcome::Partial => ExitCode::from(EXIT_PARTIAL),
     }
 }
-
-/// Exit code for "partly done".
-pub const EXIT_PARTIAL: u8 = 3;
 
 /// Returns the time this many days from now.
 pub fn expiry(now: Timestamp, days: u32) -> Result<Timestamp, CommandError> {

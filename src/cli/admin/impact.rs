@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::cli::admin::context::CommandContext;
 use crate::table::{Cell, Column, OutputTable, hidden, id, shown};
+use spendwatch_base::outbound::error_chain;
 use spendwatch_domain::admin::key_use::{self, InUse, KeyUse, RecentUsage, RevocationImpact};
 use spendwatch_domain::admin::selection::KeyDetails;
 use spendwatch_domain::units::ids::{ApiKeyId, DEFAULT_WORKSPACE, WorkspaceId};
@@ -56,7 +57,7 @@ pub async fn workspace_names(context: &CommandContext<'_>) -> BTreeMap<Workspace
         Err(error) => {
             let text = format!(
                 "warning: cannot read workspace names, showing ids: {}",
-                error.line()
+                error_chain(&error)
             );
             context.globals.remark(&text);
             BTreeMap::new()

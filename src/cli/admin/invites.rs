@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::cli::admin::confirmation::Confirmation;
-use crate::cli::admin::context::{CommandContext, fetch_error};
+use crate::cli::admin::context::CommandContext;
 use crate::cli::admin::steps::{self, PlannedStep};
-use crate::cli::globals::{CommandError, Globals};
-use crate::table::{Cell, OutputTable, id, shown};
-use spendwatch_config::source::Environment;
+use crate::cli::globals::CommandError;
+use crate::table::TableBuilder;
 use spendwatch_domain::admin::change::AdminChange;
 use spendwatch_domain::admin::selection::is_address;
 use spendwatch_domain::admin::server::Capability;
@@ -42,36 +41,28 @@ pub struct RemoveInvite {
 
 impl Command {
     /// Runs the command.
-    pub async fn run(
-        &self,
-        globals: &Globals,
-        environment: &Environment,
-    ) -> Result<ExitCode, CommandError> {
-        let context = CommandContext::open(globals, environment).await?;
+    pub async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
         match self {
             Command::List { status } => {
                 context.require(Capability::ListInvites)?;
-                let invites = context.audit_read("invites.list", &[], invites(&context).await)?;
+                let invites = context.audit_read("invites.list", &[], invites(context).await)?;
                 let is_selected = |invite: &&ListedInvite| {
                     status
                         .as_ref()
                         .is_none_or(|status| invite.status == *status)
                 };
-                let rows = invites.iter().filter(is_selected).map(row).collect();
-                let table = OutputTable {
-                    columns: vec![
-                        id("email", "EMAIL"),
-                        shown("role", "ROLE"),
-                        shown("status", "STATUS"),
-                        shown("expires_at", "EXPIRES"),
-                        shown("invited_at", "SENT"),
-                        id("id", "ID"),
-                    ],
-                    rows,
-                };
-                Ok(globals.print(&table, ExitCode::SUCCESS))
+                let selected: Vec<&ListedInvite> = invites.iter().filter(is_selected).collect();
+                let table = TableBuilder::new(&selected)
+                    .id("email", "EMAIL", |invite| &invite.email)
+                    .shown("role", "ROLE", |invite| &invite.role)
+                    .shown("status", "STATUS", |invite| &invite.status)
+                    .shown("expires_at", "EXPIRES", |invite| invite.expires_at)
+                    .shown("invited_at", "SENT", |invite| invite.invited_at)
+                    .id("id", "ID", |invite| invite.id.as_str())
+                    .build();
+                Ok(context.globals.print(&table, ExitCode::SUCCESS))
             }
-            Command::Remove(remove) => remove.run(&context).await,
+            Command::Remove(remove) => remove.run(context).await,
         }
     }
 }
@@ -80,19 +71,7 @@ async fn invites(context: &CommandContext<'_>) -> Result<Vec<ListedInvite>, Comm
     let api = &context.session.api;
     let invites = api.invites(context.service(), &|_| {}).await;
     context.warn_unreadable();
-    let invites = invites.map_err(|error| fetch_error(&error))?;
-    Ok(invites.unwrap_or_default())
-}
-
-fn row(invite: &ListedInvite) -> Vec<Cell> {
-    vec![
-        Cell::Text(invite.email.clone()),
-        Cell::Text(invite.role.clone()),
-        Cell::Text(invite.status.clone()),
-        Cell::time_or_empty(invite.expires_at),
-        Cell::time_or_empty(invite.invited_at),
-        Cell::Text(invite.id.to_string()),
-    ]
+    Ok(invites?.unwrap_or_default())
 }
 
 impl RemoveInvite {
@@ -106,14 +85,14 @@ impl RemoveInvite {
         };
         let Some(invite) = all.iter().find(is_requested) else {
             let text = format!("no pending invitation `{}`", self.invite);
-            return Err(CommandError::Failed(context.with_organization(&text)));
+            return Err(context.failed(&text));
         };
         if invite.status != "pending" {
             let text = format!(
                 "invitation `{}` is {}, expected a pending one",
                 invite.id, invite.status
             );
-            return Err(CommandError::Failed(context.with_organization(&text)));
+            return Err(context.failed(&text));
         }
         let change = AdminChange::RemoveInvite {
             id: invite.id.clone(),

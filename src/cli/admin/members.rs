@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::cli::admin::confirmation::{Confirmation, DryRun};
-use crate::cli::admin::context::{CommandContext, fetch_error};
+use crate::cli::admin::context::CommandContext;
 use crate::cli::admin::steps::{self, PlannedStep};
 use crate::cli::admin::users::{display_name, find_one_user};
 use crate::cli::globals::CommandError;
-use crate::table::{Cell, OutputTable, id, shown};
+use crate::table::TableBuilder;
 use spendwatch_domain::admin::change::AdminChange;
 use spendwatch_domain::org::listing::ListedMember;
 use spendwatch_domain::units::ids::{ActorId, WorkspaceId};
@@ -105,29 +105,18 @@ async fn list_members(
     let workspace = context.workspace(name_or_id).await?;
     let read = async {
         let members = members(context, &workspace.id).await?;
-        let users = context.or_warn("names of members are", context.try_users().await)?;
+        let users = context.or_warn("names of members are", context.users().await)?;
         Ok((members, users.unwrap_or_default()))
     };
     let arguments = [("workspace", workspace.id.to_string())];
     let (members, users) = context.audit_read("workspaces.members.list", &arguments, read.await)?;
-    let row = |member: &ListedMember| {
-        let user = users.iter().find(|user| user.id == member.user);
-        vec![
-            Cell::text_or_empty(user.and_then(|user| user.email.clone())),
-            Cell::text_or_empty(user.map(|user| user.name.clone())),
-            Cell::Text(member.role.clone()),
-            Cell::Text(member.user.to_string()),
-        ]
-    };
-    let table = OutputTable {
-        columns: vec![
-            shown("email", "EMAIL"),
-            shown("name", "NAME"),
-            shown("workspace_role", "ROLE"),
-            id("user_id", "ID"),
-        ],
-        rows: members.iter().map(row).collect(),
-    };
+    let user = |member: &ListedMember| users.iter().find(|user| user.id == member.user);
+    let table = TableBuilder::new(&members)
+        .shown("email", "EMAIL", |member| user(member)?.email.as_deref())
+        .shown("name", "NAME", |member| Some(&user(member)?.name))
+        .shown("workspace_role", "ROLE", |member| &member.role)
+        .id("user_id", "ID", |member| member.user.as_str())
+        .build();
     Ok(context.globals.print(&table, ExitCode::SUCCESS))
 }
 
@@ -139,7 +128,7 @@ impl MemberRole {
     ) -> Result<(WorkspaceId, ActorId, String), CommandError> {
         let checked = context.service().check_workspace_role(&self.role);
         checked
-            .map_err(|error| CommandError::usage(context.with_organization(&error.to_string())))?;
+            .map_err(|error| context.usage(error))?;
         let workspace = context.workspace(&self.workspace).await?;
         let user = find_one_user(context, &self.user).await?;
         let name = format!("{} in {}", display_name(&user), workspace.name);
@@ -175,6 +164,5 @@ async fn members(
     let api = &context.session.api;
     let members = api.members(context.service(), workspace).await;
     context.warn_unreadable();
-    let members = members.map_err(|error| fetch_error(&error))?;
-    Ok(members.unwrap_or_default())
+    Ok(members?.unwrap_or_default())
 }

@@ -8,13 +8,13 @@ use clap::Args;
 use crate::admin::batch::{BatchOutcome, StopFlag, batch_outcome};
 use crate::admin::offboard::{AccessLists, OffboardResult, VerifyOutcome, offboard, read_lists};
 use crate::cli::admin::confirmation::{Answer, Confirmation};
-use crate::cli::admin::context::{CommandContext, EXIT_PARTIAL, fetch_error};
+use crate::cli::admin::context::CommandContext;
 use crate::cli::admin::impact::{AffectedKeys, workspace_names};
 use crate::cli::admin::keys::revoke::{revocation_for, revoke_step};
 use crate::cli::admin::people_file::{self, PeopleColumns};
 use crate::cli::admin::spend::Ledger;
 use crate::cli::admin::steps::{self, PlannedStep};
-use crate::cli::globals::{CommandError, Globals};
+use crate::cli::globals::{CommandError, Globals, EXIT_PARTIAL};
 use crate::cli::progress::CommandProgress;
 use crate::table::OutputTable;
 use spendwatch_base::outbound::error_chain;
@@ -207,7 +207,7 @@ async fn read(context: &CommandContext<'_>, ledger: &Ledger) -> Result<AccessLis
     let lists = read_lists(&context.session, None, last_use, &on_page).await;
     progress.finish();
     context.warn_unreadable();
-    let lists = lists.map_err(|error| fetch_error(&error))?;
+    let lists = lists?;
     if let Some(error) = &lists.invites_error {
         context.globals.remark(&format!(
             "warning: open invitations are unknown and are kept: {}",

@@ -144,7 +144,7 @@ impl Onboard {
             let text = format!(
                 "no secret to write: {unsupported}; omit `--secret-out` to send only the invitation"
             );
-            return Err(CommandError::usage(context.with_organization(&text)));
+            return Err(context.usage(&text));
         }
         let creates_keys = context.service().check(Capability::CreateKey).is_ok();
         if self.dry_run.dry_run || !creates_keys {
@@ -170,7 +170,7 @@ impl Onboard {
         let one = |email: &str, name: &str, team: &str, workspace: &str, role: &str, days: u32| {
             let found = find_workspace(workspace, workspaces);
             let workspace = found.map_err(|error| {
-                CommandError::usage(context.with_organization(&error.to_string()))
+                context.usage(error)
             })?;
             check_role(context, role)?;
             Ok::<NewUser, CommandError>(NewUser {
@@ -317,8 +317,8 @@ async fn read(
         ServerKind::Guide => (context.users().await?, context.keys().await?),
         ServerKind::Real => {
             let users =
-                context.or_warn("users of the organization are", context.try_users().await)?;
-            let keys = context.or_warn("API keys are", context.try_keys().await)?;
+                context.or_warn("users of the organization are", context.users().await)?;
+            let keys = context.or_warn("API keys are", context.keys().await)?;
             (users.unwrap_or_default(), keys.unwrap_or_default())
         }
     };

@@ -7,9 +7,9 @@ use clap::{ArgAction, Args, Subcommand};
 use crate::admin::batch::{StopFlag, batch_outcome, execute_all};
 use crate::admin::execute::StepOutcome;
 use crate::cli::admin::confirmation::{Answer, Confirmation};
-use crate::cli::admin::context::{CommandContext, EXIT_PARTIAL, exit_code, fetch_error};
+use crate::cli::admin::context::{CommandContext, exit_code};
 use crate::cli::admin::steps::{PlannedStep, plan_table, result_table};
-use crate::cli::globals::{CommandError, Globals};
+use crate::cli::globals::{CommandError, Globals, EXIT_PARTIAL};
 use crate::cli::output::{OutputFormat, print};
 use crate::table::{Cell, OutputTable, shown};
 use spendwatch_anthropic::admin::result::WriteResult;
@@ -76,8 +76,7 @@ async fn read_organization(
     context: &CommandContext<'_>,
 ) -> Result<OrganizationDetails, CommandError> {
     let api = &context.session.api;
-    let details = api.organization_details(context.service()).await;
-    details.map_err(|error| fetch_error(&error))
+    Ok(api.organization_details(context.service()).await?)
 }
 
 fn show(context: &CommandContext<'_>, organization: &OrganizationDetails) -> ExitCode {

@@ -10,10 +10,9 @@ use crate::cli::admin::context::CommandContext;
 use crate::cli::admin::impact::{AffectedKeys, workspace_names};
 use crate::cli::admin::people_file::check_email;
 use crate::cli::admin::steps::{self, PlannedStep};
-use crate::cli::globals::{CommandError, Globals};
-use crate::table::{Cell, OutputTable, hidden, id, shown};
+use crate::cli::globals::CommandError;
+use crate::table::{OutputTable, TableBuilder};
 use spendwatch_config::durations;
-use spendwatch_config::source::Environment;
 use spendwatch_domain::admin::change::AdminChange;
 use spendwatch_domain::admin::key_use::RecentUsage;
 use spendwatch_domain::admin::selection::{
@@ -108,17 +107,12 @@ pub fn parse_email(text: &str) -> Result<String, String> {
 
 impl Command {
     /// Runs the command.
-    pub async fn run(
-        &self,
-        globals: &Globals,
-        environment: &Environment,
-    ) -> Result<ExitCode, CommandError> {
-        let context = CommandContext::open(globals, environment).await?;
+    pub async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
         match self {
-            Command::List(list) => list.run(&context).await,
-            Command::Invite(invite) => invite.run(&context).await,
-            Command::SetRole(set_role) => set_role.run(&context).await,
-            Command::Remove(remove) => remove.run(&context).await,
+            Command::List(list) => list.run(context).await,
+            Command::Invite(invite) => invite.run(context).await,
+            Command::SetRole(set_role) => set_role.run(context).await,
+            Command::Remove(remove) => remove.run(context).await,
         }
     }
 }
@@ -153,7 +147,7 @@ impl ListUsers {
         let reports_status = users.iter().any(|user| user.status.is_some());
         let unsupported = |what: &str, option: &str| {
             let text = format!("the server does not report {what}; omit `{option}`");
-            Err(CommandError::usage(context.with_organization(&text)))
+            Err(context.usage(&text))
         };
         if self.idle.is_some() && !reports_use && !users.is_empty() {
             return unsupported("when users were last active", "--idle");
@@ -173,38 +167,24 @@ impl ListUsers {
 }
 
 fn table(users: &[&UserDetails]) -> OutputTable {
-    let row = |user: &&UserDetails| {
-        let listed: &ListedUser = &user.listed;
-        vec![
-            Cell::text_or_empty(listed.email.clone()),
-            Cell::Text(listed.name.clone()),
-            Cell::Text(listed.role.clone()),
-            Cell::text_or_empty(listed.status.clone()),
-            Cell::time_or_empty(listed.last_active_at),
-            Cell::time_or_empty(user.idle_since),
-            Cell::time_or_empty(listed.added_at),
-            Cell::Text(listed.id.to_string()),
-        ]
-    };
-    OutputTable {
-        columns: vec![
-            id("email", "EMAIL"),
-            shown("name", "NAME"),
-            shown("role", "ROLE"),
-            shown("status", "STATUS"),
-            shown("last_active_at", "LAST ACTIVE"),
-            hidden("idle_since"),
-            shown("added_at", "ADDED"),
-            id("id", "ID"),
-        ],
-        rows: users.iter().map(row).collect(),
-    }
+    TableBuilder::new(users)
+        .id("email", "EMAIL", |user| user.listed.email.as_deref())
+        .shown("name", "NAME", |user| &user.listed.name)
+        .shown("role", "ROLE", |user| &user.listed.role)
+        .shown("status", "STATUS", |user| user.listed.status.as_deref())
+        .shown("last_active_at", "LAST ACTIVE", |user| {
+            user.listed.last_active_at
+        })
+        .hidden("idle_since", |user| user.idle_since)
+        .shown("added_at", "ADDED", |user| user.listed.added_at)
+        .id("id", "ID", |user| user.listed.id.as_str())
+        .build()
 }
 
 /// Returns an error if the server has no such role.
 pub fn check_role(context: &CommandContext<'_>, role: &str) -> Result<(), CommandError> {
     let checked = context.service().check_role(role);
-    checked.map_err(|error| CommandError::usage(context.with_organization(&error.to_string())))
+    checked.map_err(|error| context.usage(error))
 }
 
 /// Finds a user by id or email address.
@@ -215,7 +195,7 @@ pub async fn find_one_user(
     let users = context.users().await?;
     find_user(name_or_id, &users)
         .cloned()
-        .map_err(|error| CommandError::Failed(context.with_organization(&error.to_string())))
+        .map_err(|error| context.failed(error))
 }
 
 /// Returns the email address, or the name if there is none.
@@ -272,7 +252,7 @@ impl RemoveUser {
                 user.id,
                 role = user.role
             );
-            return Err(CommandError::usage(context.with_organization(&text)));
+            return Err(context.usage(&text));
         }
         let keys = self.affected_keys(context, &user).await?;
         let note = match context.service() {

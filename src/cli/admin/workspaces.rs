@@ -11,9 +11,8 @@ use crate::cli::admin::impact::AffectedKeys;
 use crate::cli::admin::members::MembersCommand;
 use crate::cli::admin::spend::Ledger;
 use crate::cli::admin::steps::{self, PlannedStep};
-use crate::cli::globals::{CommandError, Globals};
-use crate::table::{Cell, OutputTable, hidden, id, shown};
-use spendwatch_config::source::Environment;
+use crate::cli::globals::CommandError;
+use crate::table::TableBuilder;
 use spendwatch_domain::admin::change::{AdminChange, NewWorkspace};
 use spendwatch_domain::admin::selection::key_details;
 use spendwatch_domain::admin::server::Capability;
@@ -93,19 +92,14 @@ fn parse_tag(text: &str) -> Result<(String, String), String> {
 
 impl Command {
     /// Runs the command.
-    pub async fn run(
-        &self,
-        globals: &Globals,
-        environment: &Environment,
-    ) -> Result<ExitCode, CommandError> {
-        let context = CommandContext::open(globals, environment).await?;
+    pub async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
         match self {
-            Command::List => list(&context).await,
-            Command::Create(create) => create.run(&context).await,
-            Command::Archive(archive) => archive.run(&context).await,
+            Command::List => list(context).await,
+            Command::Create(create) => create.run(context).await,
+            Command::Archive(archive) => archive.run(context).await,
             Command::Members(members) => {
                 context.require(Capability::Members)?;
-                members.run(&context).await
+                members.run(context).await
             }
         }
     }
@@ -122,41 +116,26 @@ async fn list(context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
     let ledger = Ledger::open(context).await?;
     ledger.warn_if_missing(context);
     let month = ledger.month(context).await?;
-    let row = |(workspace, counts): &(Workspace, WorkspaceCounts)| {
-        let count = |n: usize| Cell::Count(n.try_into().unwrap_or(i128::MAX));
-        let spent = month.by_workspace(&workspace.id);
-        let tags = workspace
-            .tags
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
-        vec![
-            Cell::Text(workspace.name.clone()),
-            spent.map_or(Cell::Empty, Cell::Money),
-            workspace.monthly_limit.map_or(Cell::Empty, Cell::Money),
-            workspace
-                .requests_per_minute
-                .map_or(Cell::Empty, |n| Cell::Count(n.into())),
-            counts.n_keys.map_or(Cell::Empty, count),
-            counts.n_members.map_or(Cell::Empty, count),
-            Cell::List(tags.collect()),
-            Cell::time_or_empty(workspace.created_at),
-            Cell::Text(workspace.id.to_string()),
-        ]
+    let tags = |workspace: &Workspace| -> Vec<String> {
+        let tags = workspace.tags.iter();
+        tags.map(|(name, value)| format!("{name}={value}"))
+            .collect()
     };
-    let table = OutputTable {
-        columns: vec![
-            shown("name", "NAME"),
-            shown("month_spend_usd", "MONTH $"),
-            shown("monthly_limit_usd", "LIMIT $"),
-            shown("requests_per_minute", "REQ/MIN"),
-            shown("active_keys", "KEYS"),
-            shown("members", "MEMBERS"),
-            hidden("tags"),
-            hidden("created_at"),
-            id("id", "ID"),
-        ],
-        rows: workspaces.iter().map(row).collect(),
-    };
+    let table = TableBuilder::new(&workspaces)
+        .shown("name", "NAME", |(one, _)| &one.name)
+        .shown("month_spend_usd", "MONTH $", |(one, _)| {
+            month.by_workspace(&one.id)
+        })
+        .shown("monthly_limit_usd", "LIMIT $", |(one, _)| one.monthly_limit)
+        .shown("requests_per_minute", "REQ/MIN", |(one, _)| {
+            one.requests_per_minute
+        })
+        .shown("active_keys", "KEYS", |(_, counts)| counts.n_keys)
+        .shown("members", "MEMBERS", |(_, counts)| counts.n_members)
+        .hidden("tags", |(one, _)| tags(one))
+        .hidden("created_at", |(one, _)| one.created_at)
+        .id("id", "ID", |(one, _)| one.id.as_str())
+        .build();
     Ok(context.globals.print(&table, ExitCode::SUCCESS))
 }
 
@@ -165,7 +144,7 @@ async fn read(
 ) -> Result<Vec<(Workspace, WorkspaceCounts)>, CommandError> {
     let workspaces = context.workspaces().await?;
     let limits = limits(context).await?;
-    let keys = context.or_warn("API keys are", context.try_keys().await)?;
+    let keys = context.or_warn("API keys are", context.keys().await)?;
     let mut result = Vec::with_capacity(workspaces.len());
     let mut is_warned = false;
     for mut workspace in workspaces {
@@ -229,7 +208,7 @@ impl CreateWorkspace {
                 "workspace `{}` already exists with id `{}`",
                 self.name, same.id
             );
-            return Err(CommandError::Failed(context.with_organization(&text)));
+            return Err(context.failed(&text));
         }
         let new = NewWorkspace {
             name: self.name.clone(),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::cycle::state::Watcher;
 use crate::table::alerts::quantity_cell;
-use crate::table::{Cell, Column, OutputTable, hidden, shown};
+use crate::table::{Cell, OutputTable, TableBuilder, shown_if};
 use spendwatch_domain::alerts::alert::{AbsoluteThreshold, Alert, Slot, State};
 use spendwatch_domain::alerts::measure::Measurement;
 use spendwatch_domain::figures::figure::Figure;
@@ -141,53 +141,11 @@ impl RuleFinding {
         Some(self.value?.saturating_mul(1_000_000) / limit)
     }
 
-    fn row(&self) -> Vec<Cell> {
-        let line = self.line.as_ref();
-        let in_unit = |quantity: Option<Quantity>| {
-            quantity.map_or(Cell::Empty, |quantity| quantity_cell(self.watch, quantity))
-        };
-        let share = self.limit.filter(|_| self.slot.event.is_none());
-        let share = share.zip(self.value);
-        let share = share.and_then(|(limit, value)| share_percent(limit, value));
-        vec![
-            Cell::Text(self.status.as_str().to_owned()),
-            Cell::text_or_empty(line.map(|line| line.severity.as_str())),
-            Cell::Text(self.organization.to_string()),
-            Cell::Text(self.slot.rule.to_string()),
-            Cell::Text(self.slot.subject.kind.to_string()),
-            Cell::Text(self.slot.subject.id.to_string()),
-            Cell::Text(self.name.clone()),
-            Cell::text_or_empty(self.slot.period.as_deref()),
-            Cell::Text(self.watch.as_str().to_owned()),
-            in_unit(self.value),
-            Cell::Flag(self.is_lower_bound),
-            in_unit(self.limit),
-            share.map_or(Cell::Empty, Cell::Decimal),
-            Cell::text_or_empty(line.map(|line| &*line.text)),
-            Cell::time_or_empty(self.as_of),
-            Cell::text_or_empty(self.slot.event.map(Event::as_str)),
-        ]
+    fn used_percent(&self) -> Option<Cell> {
+        let limit = self.limit.filter(|_| self.slot.event.is_none())?;
+        share_percent(limit, self.value?).map(Cell::Decimal)
     }
 }
-
-const COLUMNS: [Column; 16] = [
-    shown("state", "STATE"),
-    shown("severity", "SEVERITY"),
-    hidden("organization"),
-    shown("rule", "RULE"),
-    hidden("subject_kind"),
-    hidden("subject_id"),
-    shown("subject", "SUBJECT"),
-    shown("period", "PERIOD"),
-    hidden("watch"),
-    shown("value", "VALUE"),
-    hidden("is_lower_bound"),
-    shown("limit", "LIMIT"),
-    shown("used_percent", "USED %"),
-    hidden("threshold"),
-    hidden("as_of"),
-    hidden("event"),
-];
 
 /// Sorts the findings by severity. Keeps those that are crossed or unknown and the first of each rule, or all, and returns the
 /// number of the others.
@@ -215,17 +173,34 @@ pub fn worst_first(mut found: Vec<RuleFinding>, is_all: bool) -> (Vec<RuleFindin
 
 /// Builds the table. Shows the organization only if there are several, and the event only if there is one.
 pub fn table(found: &[RuleFinding]) -> OutputTable {
-    let mut columns = COLUMNS.to_vec();
-    let mut names = found.iter().map(|finding| &finding.organization);
-    let first = names.next();
-    if names.any(|name| Some(name) != first) {
-        columns[2] = shown("organization", "ORGANIZATION");
-    }
-    if found.iter().any(|finding| finding.slot.event.is_some()) {
-        columns[15] = shown("event", "EVENT");
-    }
-    OutputTable {
-        columns,
-        rows: found.iter().map(RuleFinding::row).collect(),
-    }
+    let organizations: BTreeSet<_> = found.iter().map(|one| &one.organization).collect();
+    let has_event = found.iter().any(|one| one.slot.event.is_some());
+    let quantity = |one: &RuleFinding, quantity: Option<Quantity>| {
+        quantity.map(|quantity| quantity_cell(one.watch, quantity))
+    };
+    TableBuilder::new(found)
+        .shown("state", "STATE", |one| one.status.as_str())
+        .shown("severity", "SEVERITY", |one| {
+            Some(one.line.as_ref()?.severity.as_str())
+        })
+        .column(
+            shown_if(organizations.len() > 1, "organization", "ORGANIZATION"),
+            |one| one.organization.as_str(),
+        )
+        .shown("rule", "RULE", |one| one.slot.rule.as_str())
+        .hidden("subject_kind", |one| one.slot.subject.kind.as_str())
+        .hidden("subject_id", |one| one.slot.subject.id.to_string())
+        .shown("subject", "SUBJECT", |one| &one.name)
+        .shown("period", "PERIOD", |one| one.slot.period.as_deref())
+        .hidden("watch", |one| one.watch.as_str())
+        .shown("value", "VALUE", |one| quantity(one, one.value))
+        .hidden("is_lower_bound", |one| one.is_lower_bound)
+        .shown("limit", "LIMIT", |one| quantity(one, one.limit))
+        .shown("used_percent", "USED %", RuleFinding::used_percent)
+        .hidden("threshold", |one| Some(&*one.line.as_ref()?.text))
+        .hidden("as_of", |one| one.as_of)
+        .column(shown_if(has_event, "event", "EVENT"), |one| {
+            one.slot.event.map(Event::as_str)
+        })
+        .build()
 }

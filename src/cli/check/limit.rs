@@ -10,7 +10,7 @@ use crate::cli::live_usage::{self, LiveQuery, LiveUsage};
 use crate::cli::output::{OutputFormat, print};
 use crate::cli::remarks::{by_contract, estimated, uncertain, unpriced};
 use crate::cycle::reading::Reports;
-use crate::table::{Cell, Column, OutputTable, hidden, shown};
+use crate::table::{Cell, TableBuilder};
 use spendwatch_anthropic::AdminApi;
 use spendwatch_anthropic::endpoint::RequestCounts;
 use spendwatch_anthropic::transport::limiter::RateShare;
@@ -60,7 +60,7 @@ pub async fn compare(
                 }
                 text.push_str(&describe(name, month.spend, limit));
                 text.push('\n');
-                rows.push(row(name, &month, limit, is_over));
+                rows.push((name, month, is_over));
                 outcome.is_over |= is_over;
             }
             Err(error) => {
@@ -69,35 +69,24 @@ pub async fn compare(
             }
         }
     }
-    let columns = COLUMNS.to_vec();
-    let output = match globals.output {
-        OutputFormat::Table => text,
-        OutputFormat::Json | OutputFormat::Csv => {
-            OutputTable { columns, rows }.render(globals.output, globals.stdout)
-        }
+    if globals.output == OutputFormat::Table {
+        return Ok(print(&text, outcome.exit()));
+    }
+    let overage = |month: &MonthToDate| {
+        let overage = overage_percent(limit.pico(), month.spend.pico());
+        overage.map(Cell::Decimal)
     };
-    Ok(print(&output, outcome.exit()))
-}
-
-const COLUMNS: [Column; 6] = [
-    shown("organization", "ORGANIZATION"),
-    shown("month_to_date_usd", "MONTH TO DATE"),
-    hidden("estimated_usd"),
-    shown("limit_usd", "LIMIT"),
-    shown("overage_percent", "OVERAGE"),
-    shown("is_over", "OVER"),
-];
-
-fn row(organization: &str, month: &MonthToDate, limit: Usd, is_over: bool) -> Vec<Cell> {
-    let overage = overage_percent(limit.pico(), month.spend.pico()).filter(|_| is_over);
-    vec![
-        Cell::Text(organization.to_owned()),
-        Cell::Money(month.spend),
-        Cell::Money(month.estimated),
-        Cell::Money(limit),
-        overage.map_or(Cell::Empty, Cell::Decimal),
-        Cell::Flag(is_over),
-    ]
+    let table = TableBuilder::new(&rows)
+        .hidden("organization", |(name, ..)| *name)
+        .hidden("month_to_date_usd", |(_, month, _)| month.spend)
+        .hidden("estimated_usd", |(_, month, _)| month.estimated)
+        .hidden("limit_usd", |_| limit)
+        .hidden("overage_percent", |(_, month, is_over)| {
+            overage(month).filter(|_| *is_over)
+        })
+        .hidden("is_over", |(.., is_over)| *is_over)
+        .build();
+    Ok(globals.print(&table, outcome.exit()))
 }
 
 fn remarks(month: &MonthToDate) -> Vec<String> {
@@ -121,10 +110,7 @@ async fn month_to_date(
     let requests = Arc::new(RequestCounts::default());
     let share = RateShare::Daemon;
     let api = wiring::command_api(organization, environment, &clock, requests, share).await?;
-    let dialect = match organization.dialect {
-        Some(dialect) => dialect,
-        None => api.detect_dialect().await?,
-    };
+    let dialect = wiring::dialect(organization, &api).await?;
     let now = clock.now();
     let today = Day::containing(now);
     let first = Day::from_date(today.date().first_of_month());

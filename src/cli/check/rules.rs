@@ -35,7 +35,7 @@ use spendwatch_domain::units::plural::{agreeing, counted};
 use spendwatch_domain::units::span::Day;
 use spendwatch_metrics::counters::{Counters, CycleOutcome};
 use spendwatch_store::Store;
-use spendwatch_store::messages::{MessageFilter, MessageState};
+use spendwatch_store::outbox::messages::{MessageFilter, MessageState};
 
 /// Deadline of the cycle. There is no next slot to wait for, and the user can interrupt the command.
 const CYCLE_DEADLINE: Duration = Duration::from_hours(24);
@@ -151,12 +151,6 @@ fn check_context<'a>(
     } else {
         Store::private_copy(path)?
     };
-    let names: Vec<_> = config
-        .organizations
-        .iter()
-        .map(|o| o.name.clone())
-        .collect();
-    let notifiers: Vec<_> = config.notifiers.iter().map(|n| n.name.clone()).collect();
     Ok(CheckContext {
         globals,
         config,
@@ -164,7 +158,7 @@ fn check_context<'a>(
         store,
         is_new,
         clock,
-        counters: Arc::new(Counters::new(&names, &notifiers, "")),
+        counters: Arc::new(Counters::new("")),
     })
 }
 

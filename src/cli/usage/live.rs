@@ -61,19 +61,12 @@ async fn read_one(
     let clock = Clock::system();
     let share = RateShare::Command;
     let api = wiring::command_api(organization, environment, &clock, counts, share).await?;
-    let dialect = match organization.dialect {
-        Some(dialect) => dialect,
-        None => api
-            .detect_dialect()
-            .await
-            .map_err(|error| CommandError::Failed(error_chain(&error)))?,
-    };
+    let dialect = wiring::dialect(organization, &api).await?;
     if let Some(reports) = Reports::of(dialect) {
         return read_reports(query, config, organization, api, reports).await;
     }
     check_clock(query, organization, &api)?;
     let settle = config.poll.settle;
-    let failed = |error: FetchError| CommandError::Failed(error_chain(&error));
     let is_by_workspace = match query.by {
         SubjectKind::Workspace | SubjectKind::Team => true,
         SubjectKind::Organization
@@ -83,7 +76,7 @@ async fn read_one(
     };
     let mut directory = Directory::default();
     if is_by_workspace {
-        let listed = api.workspaces(ServerKind::Guide).await.map_err(failed)?;
+        let listed = api.workspaces(ServerKind::Guide).await?;
         directory = directory.with_list(listed, query.now);
     }
     let ids = directory
@@ -94,9 +87,9 @@ async fn read_one(
         .map(async |part| Ok((part.clone(), usage(&api, query, &part).await?)))
         .buffer_unordered(organization.max_concurrency.max(1));
     let answers: Vec<(Part, (Buckets, Vec<String>))> =
-        requests.try_collect().await.map_err(failed)?;
+        requests.try_collect().await?;
     // The whole is read last, so that spend in the meantime counts as remainder.
-    let (whole, mut unread) = usage(&api, query, &Part::Whole).await.map_err(failed)?;
+    let (whole, mut unread) = usage(&api, query, &Part::Whole).await?;
     let mut remarks = check_clock(query, organization, &api)?;
     let mut parts = Vec::with_capacity(answers.len() + 1);
     for (part, (buckets, reasons)) in answers {
@@ -145,7 +138,6 @@ async fn read_reports(
     api: AdminApi,
     reports: Reports,
 ) -> Result<OrganizationUsage, CommandError> {
-    let failed = |error: FetchError| CommandError::Failed(error_chain(&error));
     let live_query = LiveQuery {
         api: api.clone(),
         reports,
@@ -159,7 +151,7 @@ async fn read_reports(
         parts,
         missing_since,
         unreadable,
-    } = live_usage::read(live_query).await.map_err(failed)?;
+    } = live_usage::read(live_query).await?;
     let mut remarks = check_clock(query, organization, &api)?;
     let mut unnamed = Vec::new();
     match query.by {
@@ -169,7 +161,7 @@ async fn read_reports(
                     let keys = keys.into_iter();
                     directory.keys = keys.map(|key| (key.id, key.name)).collect();
                 }
-                Err(error) if error.is_key_rejected() => return Err(failed(error)),
+                Err(error) if error.is_key_rejected() => return Err(error.into()),
                 Err(error) => unnamed.push(("no_keys", "names of API keys are", error)),
             }
         }
@@ -179,7 +171,7 @@ async fn read_reports(
             Ok(users) => {
                 directory.users = users.into_iter().map(listing::person).collect();
             }
-            Err(error) if error.is_key_rejected() => return Err(failed(error)),
+            Err(error) if error.is_key_rejected() => return Err(error.into()),
             Err(error) => unnamed.push(("no_people", "names of users are", error)),
         },
         SubjectKind::Organization | SubjectKind::Workspace | SubjectKind::Model => {}

@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 const STYLE: &str = include_str!("style.css");
 const LAYOUT: &str = include_str!("layout.html");
 
-/// Template of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageTemplate {
     Overview,

@@ -19,7 +19,7 @@ use crate::http::body::{FormBody, RequestError};
 use crate::http::page::markup::{PageRoute, PageTemplate, page_response};
 use crate::http::page::view::AckForm;
 use crate::http::silences::{self, AckFields};
-use spendwatch_store::overview::OverviewLimits;
+use spendwatch_store::alerts::overview::OverviewLimits;
 
 /// Limits the page with thousands of alerts.
 const COUNTS: OverviewLimits = OverviewLimits {

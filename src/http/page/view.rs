@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 use crate::app::published::OrganizationStatus;
 use crate::table::alerts::{quantity_text, state_name};
-use spendwatch_domain::alerts::alert::{AbsoluteThreshold, Alert, EndedBy, State};
+use spendwatch_domain::alerts::alert::{AbsoluteThreshold, Alert};
 use spendwatch_domain::alerts::notification::{Fact, Reason};
 use spendwatch_domain::alerts::silence::{Acknowledgement, Silence, SilenceState};
 use spendwatch_domain::rules::rule::Severity;
 use spendwatch_domain::rules::watch::{Quantity, Watch};
 use spendwatch_domain::units::ids::{NotifierName, OrganizationName};
 use spendwatch_notify::wording::{events, formatting, headline, periods, resolution};
+use spendwatch_store::alerts::overview::{DisplayedAlert, Overview, WorstAlerts};
 use spendwatch_store::alerts::{AlertChange, AlertPhase};
-use spendwatch_store::overview::{DisplayedAlert, Overview, WorstAlerts};
 
 const MAX_SILENCES: usize = 50;
 const MAX_CHANGES: usize = 200;
@@ -37,7 +37,6 @@ pub fn problem(problem: &str) -> Value {
     json!({ "title": "Error", "problem": text(&formatting::capitalize(problem)) })
 }
 
-/// Returns the view of `/` at `now`.
 pub fn overview(
     overview: &Overview,
     organizations: &BTreeMap<OrganizationName, OrganizationStatus>,
@@ -274,35 +273,5 @@ fn text(untrusted: &str) -> String {
 /// Returns the content of a message about the alert, so that the page has the same texts. Times are in UTC, because the page
 /// does not know the rule's zone.
 fn fact(shown: &DisplayedAlert) -> Fact {
-    let alert = &shown.row.alert;
-    let ended: Option<(EndedBy, Timestamp)> = match &alert.state {
-        State::Pending { .. } | State::Firing { .. } => None,
-        State::Ended { by, at, .. } => Some((*by, *at)),
-    };
-    Fact {
-        identity: alert.identity.clone(),
-        sequence: alert.sequence,
-        reason: ended.map_or(Reason::First, |_| Reason::Resolved),
-        ended_by: ended.map(|(by, _)| by),
-        in_place_of: None,
-        creator: None,
-        is_late: alert.is_late,
-        is_fired_and_resolved: false,
-        subject_name: shown.subject_name.clone(),
-        watch: alert.watch,
-        span: alert.span,
-        zone_name: "UTC".to_owned(),
-        value: alert.value,
-        is_lower_bound: false,
-        limit: alert.limit,
-        threshold: alert.threshold().clone(),
-        firing_since: alert.firing_since.unwrap_or(alert.identity.started_at),
-        ended_at: ended.map(|(_, at)| at),
-        decided_at: shown.row.changed_at,
-        as_of: Some(shown.row.changed_at),
-        labels: BTreeMap::new(),
-        top: Vec::new(),
-        forecast: None,
-        reconciled: None,
-    }
+    Fact::of(&shown.row.alert, &shown.subject_name, shown.row.changed_at)
 }

@@ -31,8 +31,8 @@ use spendwatch_notify::Notifier;
 use spendwatch_notify::envelope::Links;
 use spendwatch_notify::outcome::Delivery;
 use spendwatch_notify::receivers::memory::{Memory, RecordedAttempt};
+use spendwatch_store::alerts::suppressions::Attribution;
 use spendwatch_store::error::StoreError;
-use spendwatch_store::suppressions::Attribution;
 use spendwatch_store::{Faults, Store};
 
 use crate::harness::{at, organization};
@@ -139,7 +139,7 @@ impl Stage {
             shared,
             clock: ManualClock::at(start),
             random: Random::seeded(1),
-            counters: Arc::new(Counters::new(&[organization()], &[], "test")),
+            counters: Arc::new(Counters::new("test")),
             store,
             until_kill: Arc::new(AtomicI64::new(NO_KILL)),
             watcher: None,

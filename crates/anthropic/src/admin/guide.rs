@@ -7,9 +7,10 @@ use crate::admin::request::WriteRequest;
 use crate::admin::result::{NewKey, WriteResult};
 use crate::endpoint::{Endpoint, Verb};
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
-use crate::wire::guide::{lists, organization};
+use crate::wire::{lists, organization};
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::admin::change::{AdminChange, NewWorkspace};
+use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::admin::settings::SettingsChange;
 use spendwatch_domain::units::ids::ApiKeyId;
 
@@ -18,25 +19,34 @@ pub const SECRET_MEMBER: &str = "key";
 
 /// Returns the request for a change, or, as the error, a request that only names the change if the server cannot make it.
 pub fn request(write: &AdminChange) -> Result<WriteRequest, WriteRequest> {
-    let build =
-        |verb, endpoint, ids: &[&str], body| WriteRequest::new(write, verb, endpoint, ids, body);
+    let build = |verb, endpoint, ids: &[&str], body, parse| {
+        WriteRequest::new(write, verb, endpoint, ids, body, parse)
+    };
     let text = |body: Value| Some(body.to_string());
-    let unsupported = || Err(build(Verb::Post, Endpoint::Organizations, &[], None));
     Ok(match write {
         AdminChange::UpdateOrganization(change) => {
             let body = text(json!({"settings": settings(change)}));
-            build(Verb::Patch, Endpoint::Organizations, &[], body)
+            build(Verb::Patch, Endpoint::Organizations, &[], body, |body| {
+                let details = organization::details(ServerKind::Guide, body)?;
+                Ok(WriteResult::Organization(Box::new(details)))
+            })
         }
         AdminChange::Invite { email, role } => {
             let body = text(json!({"email": email, "role": role}));
-            build(Verb::Post, Endpoint::UsersInvite, &[], body)
+            build(Verb::Post, Endpoint::UsersInvite, &[], body, |body| {
+                lists::new_invite("pending", body).map(WriteResult::Invite)
+            })
         }
         AdminChange::SetRole { user, role } => {
             let body = text(json!({"role": role}));
-            build(Verb::Patch, Endpoint::User, &[user.as_str()], body)
+            let ids = [user.as_str()];
+            build(Verb::Patch, Endpoint::User, &ids, body, |body| {
+                decode::read(body).map(|ObjectWire { .. }| WriteResult::Done)
+            })
         }
         AdminChange::RemoveUser { user, .. } => {
-            build(Verb::Delete, Endpoint::User, &[user.as_str()], None)
+            let ids = [user.as_str()];
+            build(Verb::Delete, Endpoint::User, &ids, None, deleted)
         }
         AdminChange::CreateKey {
             name,
@@ -47,14 +57,19 @@ pub fn request(write: &AdminChange) -> Result<WriteRequest, WriteRequest> {
             if let Some(at) = expires_at {
                 body["expires_at"] = at.to_string().into();
             }
-            build(Verb::Post, Endpoint::ApiKeys, &[], text(body))
+            build(Verb::Post, Endpoint::ApiKeys, &[], text(body), |body| {
+                new_key(body).map(WriteResult::Key)
+            })
         }
         AdminChange::RevokeKey { key, .. } => {
-            build(Verb::Delete, Endpoint::ApiKey, &[key.as_str()], None)
+            let ids = [key.as_str()];
+            build(Verb::Delete, Endpoint::ApiKey, &ids, None, deleted)
         }
         AdminChange::CreateWorkspace(new) => {
             let body = Some(workspace(new));
-            build(Verb::Post, Endpoint::Workspaces, &[], body)
+            build(Verb::Post, Endpoint::Workspaces, &[], body, |body| {
+                lists::new_workspace(ServerKind::Guide, body).map(WriteResult::Workspace)
+            })
         }
         AdminChange::RemoveInvite { .. }
         | AdminChange::RenameKey { .. }
@@ -62,44 +77,21 @@ pub fn request(write: &AdminChange) -> Result<WriteRequest, WriteRequest> {
         | AdminChange::ArchiveWorkspace { .. }
         | AdminChange::AddMember { .. }
         | AdminChange::SetMemberRole { .. }
-        | AdminChange::RemoveMember { .. } => return unsupported(),
+        | AdminChange::RemoveMember { .. } => {
+            let (verb, endpoint) = (Verb::Post, Endpoint::Organizations);
+            return Err(build(verb, endpoint, &[], None, |_| Ok(WriteResult::Done)));
+        }
     })
 }
 
-/// Decodes the response to a change.
-pub fn parse_response(write: &AdminChange, body: &[u8]) -> Result<WriteResult, DecodeError> {
-    Ok(match write {
-        AdminChange::UpdateOrganization(_) => {
-            WriteResult::Organization(Box::new(organization::details(body)?))
-        }
-        AdminChange::Invite { .. } => WriteResult::Invite(lists::new_invite(body)?),
-        AdminChange::CreateKey { .. } => WriteResult::Key(new_key(body)?),
-        AdminChange::CreateWorkspace(_) => WriteResult::Workspace(lists::new_workspace(body)?),
-        AdminChange::RemoveUser { .. } | AdminChange::RevokeKey { .. } => {
-            let removed: DeletedWire = decode::read(body)?;
-            if !removed.deleted {
-                let problem = "expected `true`";
-                return Err(DecodeError::value(
-                    ResponseLocation::Body,
-                    "deleted",
-                    "false",
-                    problem,
-                ));
-            }
-            WriteResult::Done
-        }
-        AdminChange::SetRole { .. }
-        | AdminChange::RemoveInvite { .. }
-        | AdminChange::RenameKey { .. }
-        | AdminChange::RestoreKey { .. }
-        | AdminChange::ArchiveWorkspace { .. }
-        | AdminChange::AddMember { .. }
-        | AdminChange::SetMemberRole { .. }
-        | AdminChange::RemoveMember { .. } => {
-            let _object: ObjectWire = decode::read(body)?;
-            WriteResult::Done
-        }
-    })
+/// Checks the response to a deletion.
+fn deleted(body: &[u8]) -> Result<WriteResult, DecodeError> {
+    let removed: DeletedWire = decode::read(body)?;
+    if removed.deleted {
+        return Ok(WriteResult::Done);
+    }
+    let (location, problem) = (ResponseLocation::Body, "expected `true`");
+    Err(DecodeError::value(location, "deleted", "false", problem))
 }
 
 #[derive(Deserialize)]

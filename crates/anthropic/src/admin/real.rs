@@ -5,50 +5,56 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::admin::request::WriteRequest;
+use crate::admin::request::{ParseResponse, WriteRequest};
 use crate::admin::result::WriteResult;
 use crate::endpoint::{Endpoint, Verb};
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
-use crate::wire::real;
+use crate::wire::lists;
 use spendwatch_domain::admin::change::{AdminChange, NewWorkspace, Revocation};
+use spendwatch_domain::admin::server::ServerKind;
+use spendwatch_domain::units::ids::ApiKeyId;
 
 /// Returns the request for a change, or, as the error, a request that only names the change if the API cannot make it.
 pub fn request(write: &AdminChange) -> Result<WriteRequest, WriteRequest> {
-    let build = |verb, endpoint, ids: &[&str], body: Option<Value>| {
-        WriteRequest::new(
-            write,
-            verb,
-            endpoint,
-            ids,
-            body.map(|body| body.to_string()),
-        )
+    let build = |verb, endpoint, ids: &[&str], body: Option<Value>, parse| {
+        let body = body.map(|body| body.to_string());
+        WriteRequest::new(write, verb, endpoint, ids, body, parse)
     };
-    let key = |id: &str, body| build(Verb::Post, Endpoint::OrganizationApiKey, &[id], Some(body));
+    let post = |endpoint, ids: &[&str], body: Value, parse: ParseResponse| {
+        build(Verb::Post, endpoint, ids, Some(body), parse)
+    };
+    let delete = |endpoint, ids: &[&str], parse| build(Verb::Delete, endpoint, ids, None, parse);
+    let key = |id: &ApiKeyId, body| {
+        let endpoint = Endpoint::OrganizationApiKey;
+        post(endpoint, &[id.as_str()], body, |body| {
+            typed(body, "api_key")
+        })
+    };
+    let unsupported = |endpoint| build(Verb::Post, endpoint, &[], None, |_| Ok(WriteResult::Done));
     Ok(match write {
         AdminChange::Invite { email, role } => {
-            let body = Some(json!({"email": email, "role": role}));
-            build(Verb::Post, Endpoint::OrganizationInvites, &[], body)
+            let body = json!({"email": email, "role": role});
+            post(Endpoint::OrganizationInvites, &[], body, |body| {
+                lists::new_invite("unknown", body).map(WriteResult::Invite)
+            })
         }
         AdminChange::RemoveInvite { id, .. } => {
-            let ids = [id.as_str()];
-            build(Verb::Delete, Endpoint::OrganizationInvite, &ids, None)
+            delete(Endpoint::OrganizationInvite, &[id.as_str()], |body| {
+                typed(body, "invite_deleted")
+            })
         }
         AdminChange::SetRole { user, role } => {
-            let body = Some(json!({"role": role}));
-            build(
-                Verb::Post,
-                Endpoint::OrganizationUser,
-                &[user.as_str()],
-                body,
-            )
+            let (ids, body) = ([user.as_str()], json!({"role": role}));
+            post(Endpoint::OrganizationUser, &ids, body, |body| {
+                typed(body, "user")
+            })
         }
-        AdminChange::RemoveUser { user, .. } => build(
-            Verb::Delete,
-            Endpoint::OrganizationUser,
-            &[user.as_str()],
-            None,
-        ),
-        AdminChange::RenameKey { key: id, name } => key(id.as_str(), json!({"name": name})),
+        AdminChange::RemoveUser { user, .. } => {
+            delete(Endpoint::OrganizationUser, &[user.as_str()], |body| {
+                typed(body, "user_deleted")
+            })
+        }
+        AdminChange::RenameKey { key: id, name } => key(id, json!({"name": name})),
         AdminChange::RevokeKey {
             key: id,
             revocation,
@@ -57,25 +63,31 @@ pub fn request(write: &AdminChange) -> Result<WriteRequest, WriteRequest> {
                 Revocation::Archived => "archived",
                 Revocation::Inactive | Revocation::Deleted => "inactive",
             };
-            key(id.as_str(), json!({"status": status}))
+            key(id, json!({"status": status}))
         }
-        AdminChange::RestoreKey { key: id } => key(id.as_str(), json!({"status": "active"})),
+        AdminChange::RestoreKey { key: id } => key(id, json!({"status": "active"})),
         AdminChange::CreateWorkspace(new) => {
-            let body = Some(workspace(new));
-            build(Verb::Post, Endpoint::OrganizationWorkspaces, &[], body)
+            let endpoint = Endpoint::OrganizationWorkspaces;
+            post(endpoint, &[], workspace(new), |body| {
+                lists::new_workspace(ServerKind::Real, body).map(WriteResult::Workspace)
+            })
         }
         AdminChange::ArchiveWorkspace { workspace } => {
-            let ids = [workspace.as_str()];
-            build(Verb::Post, Endpoint::WorkspaceArchive, &ids, None)
+            let (endpoint, ids) = (Endpoint::WorkspaceArchive, [workspace.as_str()]);
+            build(Verb::Post, endpoint, &ids, None, |body| {
+                typed(body, "workspace")
+            })
         }
         AdminChange::AddMember {
             workspace,
             user,
             role,
         } => {
-            let body = Some(json!({"user_id": user.as_str(), "workspace_role": role}));
+            let body = json!({"user_id": user.as_str(), "workspace_role": role});
             let ids = [workspace.as_str()];
-            build(Verb::Post, Endpoint::WorkspaceMembers, &ids, body)
+            post(Endpoint::WorkspaceMembers, &ids, body, |body| {
+                typed(body, "workspace_member")
+            })
         }
         AdminChange::SetMemberRole {
             workspace,
@@ -83,39 +95,19 @@ pub fn request(write: &AdminChange) -> Result<WriteRequest, WriteRequest> {
             role,
         } => {
             let ids = [workspace.as_str(), user.as_str()];
-            let body = Some(json!({"workspace_role": role}));
-            build(Verb::Post, Endpoint::WorkspaceMember, &ids, body)
+            let body = json!({"workspace_role": role});
+            post(Endpoint::WorkspaceMember, &ids, body, |body| {
+                typed(body, "workspace_member")
+            })
         }
         AdminChange::RemoveMember { workspace, user } => {
             let ids = [workspace.as_str(), user.as_str()];
-            build(Verb::Delete, Endpoint::WorkspaceMember, &ids, None)
+            delete(Endpoint::WorkspaceMember, &ids, |body| {
+                typed(body, "workspace_member_deleted")
+            })
         }
-        AdminChange::UpdateOrganization(_) => {
-            return Err(build(Verb::Post, Endpoint::OrganizationsMe, &[], None));
-        }
-        AdminChange::CreateKey { .. } => {
-            return Err(build(Verb::Post, Endpoint::OrganizationApiKeys, &[], None));
-        }
-    })
-}
-
-/// Decodes the response to a change.
-pub fn parse_response(write: &AdminChange, body: &[u8]) -> Result<WriteResult, DecodeError> {
-    Ok(match write {
-        AdminChange::Invite { .. } => WriteResult::Invite(real::new_invite(body)?),
-        AdminChange::CreateWorkspace(_) => WriteResult::Workspace(real::new_workspace(body)?),
-        AdminChange::RemoveUser { .. } => typed(body, "user_deleted")?,
-        AdminChange::RemoveInvite { .. } => typed(body, "invite_deleted")?,
-        AdminChange::RemoveMember { .. } => typed(body, "workspace_member_deleted")?,
-        AdminChange::SetRole { .. } => typed(body, "user")?,
-        AdminChange::RenameKey { .. }
-        | AdminChange::RevokeKey { .. }
-        | AdminChange::RestoreKey { .. } => typed(body, "api_key")?,
-        AdminChange::ArchiveWorkspace { .. } => typed(body, "workspace")?,
-        AdminChange::AddMember { .. } | AdminChange::SetMemberRole { .. } => {
-            typed(body, "workspace_member")?
-        }
-        AdminChange::UpdateOrganization(_) | AdminChange::CreateKey { .. } => WriteResult::Done,
+        AdminChange::UpdateOrganization(_) => return Err(unsupported(Endpoint::OrganizationsMe)),
+        AdminChange::CreateKey { .. } => return Err(unsupported(Endpoint::OrganizationApiKeys)),
     })
 }
 
@@ -129,16 +121,10 @@ struct TypedWire {
 fn typed(body: &[u8], expected: &'static str) -> Result<WriteResult, DecodeError> {
     let wire: TypedWire = decode::read(body)?;
     if wire.r#type == expected {
-        Ok(WriteResult::Done)
-    } else {
-        let problem = "not the expected type";
-        Err(DecodeError::value(
-            ResponseLocation::Body,
-            "type",
-            &wire.r#type,
-            problem,
-        ))
+        return Ok(WriteResult::Done);
     }
+    let (location, problem) = (ResponseLocation::Body, "not the expected type");
+    Err(DecodeError::value(location, "type", &wire.r#type, problem))
 }
 
 fn workspace(new: &NewWorkspace) -> Value {
@@ -211,8 +197,9 @@ mod tests {
             user: "user_1".into(),
             email: None,
         };
-        assert!(parse_response(&remove, b"<html>").is_err());
-        assert!(parse_response(&remove, br#"{"type":"user","id":"user_1"}"#).is_err());
-        assert!(parse_response(&remove, br#"{"type":"user_deleted","id":"user_1"}"#).is_ok());
+        let parse = request(&remove).unwrap().parse;
+        assert!(parse(b"<html>").is_err());
+        assert!(parse(br#"{"type":"user","id":"user_1"}"#).is_err());
+        assert!(parse(br#"{"type":"user_deleted","id":"user_1"}"#).is_ok());
     }
 }

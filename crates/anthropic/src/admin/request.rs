@@ -6,8 +6,10 @@ use std::time::Duration;
 use reqwest::Method;
 use tracing::debug;
 
+use crate::admin::result::WriteResult;
 use crate::endpoint::{Endpoint, Verb};
 use crate::error::{FetchError, FetchErrorKind};
+use crate::transport::decode::DecodeError;
 use crate::transport::response::AttemptFailure;
 use crate::transport::{RawResponse, Transport, retry};
 use spendwatch_domain::admin::change::AdminChange;
@@ -17,6 +19,9 @@ const MAX_ID_CHARS: usize = 200;
 /// Maximum characters shown of an invalid id.
 const SHOWN_ID_CHARS: usize = 60;
 
+/// Decodes the response to a write.
+pub type ParseResponse = fn(&[u8]) -> Result<WriteResult, DecodeError>;
+
 /// A request that changes something, with its path parameters and body.
 #[derive(Debug)]
 pub struct WriteRequest {
@@ -24,6 +29,8 @@ pub struct WriteRequest {
     pub endpoint: Endpoint,
     pub ids: Vec<String>,
     pub body: Option<String>,
+    /// Decodes the response.
+    pub parse: ParseResponse,
     pub is_idempotent: bool,
     /// Succeeds if the object does not exist.
     pub is_deletion: bool,
@@ -39,12 +46,14 @@ impl WriteRequest {
         endpoint: Endpoint,
         ids: &[&str],
         body: Option<String>,
+        parse: ParseResponse,
     ) -> WriteRequest {
         WriteRequest {
             verb,
             endpoint,
             ids: ids.iter().map(|id| (*id).to_owned()).collect(),
             body,
+            parse,
             is_idempotent: change.is_repeatable(),
             is_deletion: change.is_removal(),
             accepts_existing: change.accepts_existing(),
@@ -84,7 +93,7 @@ impl Transport {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
-            if may_have_effect && request.is_deletion && is_missing(&failure.kind) {
+            if may_have_effect && request.is_deletion && failure.kind.is_not_found() {
                 return Ok(RawResponse {
                     body: Vec::new().into(),
                     request_id: failure.request_id,
@@ -191,10 +200,6 @@ fn next_wait(
 fn is_id(text: &str) -> bool {
     let is_id_char = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     !text.is_empty() && text.len() <= MAX_ID_CHARS && text.chars().all(is_id_char)
-}
-
-fn is_missing(kind: &FetchErrorKind) -> bool {
-    matches!(kind, FetchErrorKind::Status { status: 404, .. })
 }
 
 const fn method(verb: Verb) -> Method {

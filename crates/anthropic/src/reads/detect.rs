@@ -45,8 +45,8 @@ impl AdminApi {
         let span = self.last_hour();
         match dialect {
             Dialect::Guide => self.organization(ServerKind::Guide).await.map(|_| ()),
-            Dialect::Analytics => self.probe(reports::analytics_cost_probe(span)).await,
-            Dialect::Reports => self.probe(reports::usage_report_probe(span)).await,
+            Dialect::Analytics => self.probe(reports::analytics_probe(span)).await,
+            Dialect::Reports => self.probe(reports::reports_probe(span)).await,
         }
     }
 
@@ -63,10 +63,10 @@ impl AdminApi {
 
     async fn detect_report(&self) -> Result<Dialect, FetchError> {
         let span = self.last_hour();
-        match self.probe(reports::analytics_cost_probe(span)).await {
+        match self.probe(reports::analytics_probe(span)).await {
             Ok(()) => Ok(Dialect::Analytics),
             Err(error) if error.is_unavailable() => self
-                .probe(reports::usage_report_probe(span))
+                .probe(reports::reports_probe(span))
                 .await
                 .map(|()| Dialect::Reports),
             Err(error) => Err(error),

@@ -8,7 +8,7 @@ use crate::error::FetchError;
 use crate::transport::decode::DecodeError;
 use crate::transport::paging::ListPage;
 use crate::transport::{GetRequest, fetch_list};
-use crate::wire::{guide, real};
+use crate::wire::{lists as wire, organization};
 use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::admin::settings::OrganizationDetails;
 use spendwatch_domain::org::directory::{OrganizationInfo, Workspace};
@@ -23,19 +23,13 @@ pub type OnPage<'a> = &'a (dyn Fn(usize) + Sync);
 /// Name of the default workspace.
 const DEFAULT_NAME: &str = "Default";
 
-/// A list: its endpoint, and how to decode a page.
-struct List<T> {
-    endpoint: Endpoint,
-    parse: fn(&[u8]) -> Result<ListPage<T>, DecodeError>,
-}
-
-/// The lists of one kind of server.
+/// What differs between the lists of both kinds of servers.
 struct Lists {
-    workspaces: List<Workspace>,
-    keys: List<ListedKey>,
-    users: List<ListedUser>,
-    invites: Option<List<ListedInvite>>,
-    members: Option<List<ListedMember>>,
+    workspaces: Endpoint,
+    keys: Endpoint,
+    users: Endpoint,
+    invites: Option<Endpoint>,
+    members: Option<Endpoint>,
     /// Maximum rows per page.
     page_limit: &'static str,
     /// Parameter that adds the default workspace, if the server omits it.
@@ -45,18 +39,9 @@ struct Lists {
 }
 
 const GUIDE: Lists = Lists {
-    workspaces: List {
-        endpoint: Endpoint::Workspaces,
-        parse: guide::lists::workspaces,
-    },
-    keys: List {
-        endpoint: Endpoint::ApiKeys,
-        parse: guide::lists::api_keys,
-    },
-    users: List {
-        endpoint: Endpoint::Users,
-        parse: guide::lists::users,
-    },
+    workspaces: Endpoint::Workspaces,
+    keys: Endpoint::ApiKeys,
+    users: Endpoint::Users,
     invites: None,
     members: None,
     page_limit: "100",
@@ -65,26 +50,11 @@ const GUIDE: Lists = Lists {
 };
 
 const REAL: Lists = Lists {
-    workspaces: List {
-        endpoint: Endpoint::OrganizationWorkspaces,
-        parse: real::workspaces,
-    },
-    keys: List {
-        endpoint: Endpoint::OrganizationApiKeys,
-        parse: real::api_keys,
-    },
-    users: List {
-        endpoint: Endpoint::OrganizationUsers,
-        parse: real::users,
-    },
-    invites: Some(List {
-        endpoint: Endpoint::OrganizationInvites,
-        parse: real::invites,
-    }),
-    members: Some(List {
-        endpoint: Endpoint::WorkspaceMembers,
-        parse: real::members,
-    }),
+    workspaces: Endpoint::OrganizationWorkspaces,
+    keys: Endpoint::OrganizationApiKeys,
+    users: Endpoint::OrganizationUsers,
+    invites: Some(Endpoint::OrganizationInvites),
+    members: Some(Endpoint::WorkspaceMembers),
     page_limit: "1000",
     with_default: Some(("include_default", "true")),
     key_creator: Some("created_by_user_id"),
@@ -100,15 +70,9 @@ const fn lists(server: ServerKind) -> &'static Lists {
 impl AdminApi {
     /// Fetches the organization; only `guide` servers state its limit and spend.
     pub async fn organization(&self, server: ServerKind) -> Result<OrganizationInfo, FetchError> {
-        let request = GetRequest::new(match server {
-            ServerKind::Guide => Endpoint::Organizations,
-            ServerKind::Real => Endpoint::OrganizationsMe,
-        });
+        let request = organization_request(server);
         let body = self.0.get(&request).await?;
-        let info = match server {
-            ServerKind::Guide => guide::organization::organization(&body),
-            ServerKind::Real => real::me(&body).map(|info| (info, Vec::new())),
-        };
+        let info = organization::organization(server, &body);
         let (info, errors) = self.0.decoded(&request, info)?;
         for error in &errors {
             self.0.record_unreadable(&request, error);
@@ -121,22 +85,10 @@ impl AdminApi {
         &self,
         server: ServerKind,
     ) -> Result<OrganizationDetails, FetchError> {
-        match server {
-            ServerKind::Guide => {
-                let request = GetRequest::new(Endpoint::Organizations);
-                let body = self.0.get(&request).await?;
-                self.0
-                    .decoded(&request, guide::organization::details(&body))
-            }
-            ServerKind::Real => {
-                let info = self.organization(server).await?;
-                Ok(OrganizationDetails {
-                    id: info.id,
-                    name: info.name,
-                    ..OrganizationDetails::default()
-                })
-            }
-        }
+        let request = organization_request(server);
+        let body = self.0.get(&request).await?;
+        self.0
+            .decoded(&request, organization::details(server, &body))
     }
 
     /// Fetches all users.
@@ -145,8 +97,9 @@ impl AdminApi {
         server: ServerKind,
         on_page: OnPage<'_>,
     ) -> Result<Vec<ListedUser>, FetchError> {
-        self.list(server, &lists(server).users, None, None, on_page)
-            .await
+        let request = GetRequest::new(lists(server).users);
+        let parse = |body: &[u8]| wire::users(server, body);
+        self.list(server, request, None, parse, on_page).await
     }
 
     /// Fetches all keys, active or not. Filters by creator where the server supports it, and returns all keys otherwise.
@@ -157,9 +110,10 @@ impl AdminApi {
         on_page: OnPage<'_>,
     ) -> Result<Vec<ListedKey>, FetchError> {
         let lists = lists(server);
-        let filter = lists.key_creator.zip(creator);
-        let filter = filter.map(|(name, id)| (name, id.to_string()));
-        self.list(server, &lists.keys, None, filter, on_page).await
+        let filter = lists.key_creator.zip(creator.map(ActorId::to_string));
+        let request = GetRequest::new(lists.keys);
+        let parse = |body: &[u8]| wire::api_keys(server, body);
+        self.list(server, request, filter, parse, on_page).await
     }
 
     /// Fetches all workspaces that are not archived, including the default workspace under its real id.
@@ -209,10 +163,12 @@ impl AdminApi {
         server: ServerKind,
         on_page: OnPage<'_>,
     ) -> Result<Option<Vec<ListedInvite>>, FetchError> {
-        match &lists(server).invites {
-            Some(list) => self.list(server, list, None, None, on_page).await.map(Some),
-            None => Ok(None),
-        }
+        let Some(endpoint) = lists(server).invites else {
+            return Ok(None);
+        };
+        let request = GetRequest::new(endpoint);
+        let invites = self.list(server, request, None, wire::invites, on_page);
+        invites.await.map(Some)
     }
 
     /// Fetches the members of a workspace, except those by organization role; `None` if the server does not list them.
@@ -221,13 +177,15 @@ impl AdminApi {
         server: ServerKind,
         workspace: &WorkspaceId,
     ) -> Result<Option<Vec<ListedMember>>, FetchError> {
-        match &lists(server).members {
-            Some(list) => self
-                .list(server, list, Some(workspace), None, &|_| {})
-                .await
-                .map(Some),
-            None => Ok(None),
-        }
+        let Some(endpoint) = lists(server).members else {
+            return Ok(None);
+        };
+        let request = GetRequest {
+            workspace: Some(workspace.as_str()),
+            ..GetRequest::new(endpoint)
+        };
+        let members = self.list(server, request, None, wire::members, &|_| {});
+        members.await.map(Some)
     }
 
     /// Requests one row of each list that commands and rules need, to find out what the key may read.
@@ -237,10 +195,10 @@ impl AdminApi {
     ) -> Vec<(&'static str, Result<(), FetchError>)> {
         let lists = lists(server);
         let endpoints = [
-            ("workspaces", Some(lists.workspaces.endpoint)),
-            ("people", Some(lists.users.endpoint)),
-            ("keys", Some(lists.keys.endpoint)),
-            ("invitations", lists.invites.as_ref().map(|it| it.endpoint)),
+            ("workspaces", Some(lists.workspaces)),
+            ("people", Some(lists.users)),
+            ("keys", Some(lists.keys)),
+            ("invitations", lists.invites),
         ];
         let query = [("limit", "1".to_owned())];
         let mut results = Vec::with_capacity(endpoints.len());
@@ -263,26 +221,31 @@ impl AdminApi {
         let lists = lists(server);
         let with_default = lists.with_default.filter(|_| has_default);
         let with_default = with_default.map(|(name, value)| (name, value.to_owned()));
-        self.list(server, &lists.workspaces, None, with_default, &|_| {})
+        let request = GetRequest::new(lists.workspaces);
+        let parse = |body: &[u8]| wire::workspaces(server, body);
+        self.list(server, request, with_default, parse, &|_| {})
             .await
     }
 
     async fn list<T>(
         &self,
         server: ServerKind,
-        list: &List<T>,
-        workspace: Option<&WorkspaceId>,
+        request: GetRequest<'_>,
         filter: Option<(&'static str, String)>,
+        parse: impl Fn(&[u8]) -> Result<ListPage<T>, DecodeError>,
         on_page: OnPage<'_>,
     ) -> Result<Vec<T>, FetchError> {
         let mut query = vec![("limit", lists(server).page_limit.to_owned())];
         query.extend(filter);
-        let base = GetRequest {
-            workspace: workspace.map(WorkspaceId::as_str),
-            ..GetRequest::new(list.endpoint)
-        };
-        fetch_list::by_id(&self.0, base, query, list.parse, on_page).await
+        fetch_list::by_id(&self.0, request, query, parse, on_page).await
     }
+}
+
+const fn organization_request(server: ServerKind) -> GetRequest<'static> {
+    GetRequest::new(match server {
+        ServerKind::Guide => Endpoint::Organizations,
+        ServerKind::Real => Endpoint::OrganizationsMe,
+    })
 }
 
 /// Returns the workspace that only the second list has. If another was created in between, the name decides; if that is

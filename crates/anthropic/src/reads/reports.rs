@@ -69,14 +69,21 @@ fn analytics_cost(span: BucketSpan) -> ReportRequest<CostRow> {
     }
 }
 
-/// Requests a single row of the `analytics` cost report, to find out whether it is available.
-pub fn analytics_cost_probe(span: BucketSpan) -> ReportRequest<CostRow> {
-    let mut query = span_query(span, "time_bucket_width");
-    query.push(("limit", "1".to_owned()));
-    ReportRequest {
-        query,
-        ..analytics_cost(span)
-    }
+/// Requests a single row or bucket of the cheapest report of a dialect, to find out whether it is available.
+pub fn analytics_probe(span: BucketSpan) -> ReportRequest<CostRow> {
+    single(analytics_cost(span))
+}
+
+/// Like [`analytics_probe`], in the `reports` dialect.
+pub fn reports_probe(span: BucketSpan) -> ReportRequest<TokenRow> {
+    single(usage_report(span, UsageGrouping::ApiKey))
+}
+
+/// Keeps the span of a report, and asks for a single row or bucket.
+fn single<T>(mut report: ReportRequest<T>) -> ReportRequest<T> {
+    report.query.truncate(3);
+    report.query.push(("limit", "1".to_owned()));
+    report
 }
 
 /// Requests tokens in the `analytics` dialect, of all usage or of fast mode only.
@@ -134,16 +141,6 @@ fn usage_report(span: BucketSpan, grouping: UsageGrouping) -> ReportRequest<Toke
         query,
         span: span.widened(),
         parse: reports::usage,
-    }
-}
-
-/// Requests a single bucket of the older usage report, to find out whether it is available.
-pub fn usage_report_probe(span: BucketSpan) -> ReportRequest<TokenRow> {
-    let mut query = span_query(span, "bucket_width");
-    query.push(("limit", "1".to_owned()));
-    ReportRequest {
-        query,
-        ..usage_report(span, UsageGrouping::ApiKey)
     }
 }
 

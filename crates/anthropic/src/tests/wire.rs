@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::transport::decode::DecodeError;
 use crate::transport::json_text;
 use crate::wire::report::{BucketSpan, DuplicateCheck, PageResponse, RowError};
-use crate::wire::{analytics, limits, real, reports};
+use crate::wire::{analytics, limits, lists, organization, reports};
 use spendwatch_domain::units::span::HourSpan;
 use spendwatch_domain::usage::report_rows::{
     Actor, CostRow, Dimensions, PricingAttributes, TokenRow,
@@ -150,12 +150,14 @@ fn decode_reports(name: &str, body: &[u8]) -> Result<String, DecodeError> {
 
 fn decode_lists(name: &str, body: &[u8]) -> Result<String, DecodeError> {
     match kind_of(name) {
-        "me" => real::me(body).map(|info| format!("{info:#?}")),
-        "workspaces" => real::workspaces(body).map(|page| format!("{page:#?}")),
-        "keys" => real::api_keys(body).map(|page| format!("{page:#?}")),
-        "users" => real::users(body).map(|page| format!("{page:#?}")),
-        "invites" => real::invites(body).map(|page| format!("{page:#?}")),
-        "members" => real::members(body).map(|page| format!("{page:#?}")),
+        "me" => {
+            organization::organization(ServerKind::Real, body).map(|(info, _)| format!("{info:#?}"))
+        }
+        "workspaces" => lists::workspaces(ServerKind::Real, body).map(|page| format!("{page:#?}")),
+        "keys" => lists::api_keys(ServerKind::Real, body).map(|page| format!("{page:#?}")),
+        "users" => lists::users(ServerKind::Real, body).map(|page| format!("{page:#?}")),
+        "invites" => lists::invites(body).map(|page| format!("{page:#?}")),
+        "members" => lists::members(body).map(|page| format!("{page:#?}")),
         "rates" => limits::rate_limits(body).map(|page| format!("{page:#?}")),
         "ownrates" => limits::workspace_rate_limits(body).map(|page| format!("{page:#?}")),
         "spend" => limits::spend_limits(body).map(|page| {

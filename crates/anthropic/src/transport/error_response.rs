@@ -11,21 +11,37 @@ use spendwatch_base::secret::Secret;
 /// Prefix of admin keys. Used only for a hint after a key was rejected.
 const ADMIN_PREFIX: &str = "sk-ant-admin";
 
-/// Error codes of reached spend caps.
-const CAPS: [(&str, SpendCap); 3] = [
-    ("enforced_spend_limit_reached", SpendCap::Month),
-    ("contract_spend_limit_reached", SpendCap::Contract),
-    ("linked_organization_spend_limit_reached", SpendCap::Linked),
-];
-const RAMP_LIMITED: &str = "ramp_limit_exceeded";
-/// Error codes of features that the organization does not have.
-const NOT_AVAILABLE: [&str; 2] = [
-    "organization_type_not_supported",
-    "organization_not_enrolled_in_beta",
+/// Error codes with a meaning of their own.
+const CODES: [(&str, ErrorCode); 8] = [
+    (
+        "enforced_spend_limit_reached",
+        ErrorCode::SpendCap(SpendCap::Month),
+    ),
+    (
+        "contract_spend_limit_reached",
+        ErrorCode::SpendCap(SpendCap::Contract),
+    ),
+    (
+        "linked_organization_spend_limit_reached",
+        ErrorCode::SpendCap(SpendCap::Linked),
+    ),
+    ("ramp_limit_exceeded", ErrorCode::RampLimited),
+    ("organization_type_not_supported", ErrorCode::NotAvailable),
+    ("organization_not_enrolled_in_beta", ErrorCode::NotAvailable),
+    ("already_member", ErrorCode::AlreadyExists),
+    ("invite_already_exists", ErrorCode::AlreadyExists),
 ];
 
-/// Error codes of objects that already exist.
-const ALREADY_EXISTS: [&str; 2] = ["already_member", "invite_already_exists"];
+/// What an error code means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    SpendCap(SpendCap),
+    RampLimited,
+    /// The organization does not have the feature.
+    NotAvailable,
+    /// The object to create already exists.
+    AlreadyExists,
+}
 
 #[derive(Deserialize)]
 struct ErrorBodyWire {
@@ -41,36 +57,16 @@ struct ErrorWire {
     details: Option<Value>,
 }
 
-/// A decoded error body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ErrorResponse {
-    /// Type, message and code; for other bodies, their text.
-    pub text: String,
-    /// The spend cap that was reached.
-    pub cap: Option<SpendCap>,
-    pub is_ramp_limited: bool,
-    pub is_not_available: bool,
-    /// The object to create already exists.
-    pub already_exists: bool,
-}
-
-/// Decodes an error body.
-pub fn parse(body: &[u8]) -> ErrorResponse {
-    let plain = |text| ErrorResponse {
-        text,
-        cap: None,
-        is_ramp_limited: false,
-        is_not_available: false,
-        already_exists: false,
+/// Decodes an error body: type, message and code, and the meaning of the code if it is known. Of another body, its text.
+pub fn parse(body: &[u8]) -> (String, Option<ErrorCode>) {
+    let Ok(ErrorBodyWire { error }) = serde_json::from_slice(body) else {
+        let text = if body.trim_ascii().is_empty() {
+            "no message".to_owned()
+        } else {
+            String::from_utf8_lossy(body).into_owned()
+        };
+        return (text, None);
     };
-    match serde_json::from_slice::<ErrorBodyWire>(body) {
-        Ok(ErrorBodyWire { error }) => from_wire(error),
-        Err(_) if body.trim_ascii().is_empty() => plain("no message".to_owned()),
-        Err(_) => plain(String::from_utf8_lossy(body).into_owned()),
-    }
-}
-
-fn from_wire(error: ErrorWire) -> ErrorResponse {
     let details = error.details.unwrap_or_default();
     let code = details.get("error_code").and_then(Value::as_str);
     let mut text = error.message;
@@ -80,16 +76,8 @@ fn from_wire(error: ErrorWire) -> ErrorResponse {
     if let Some(code) = code {
         text = format!("{text} (`{code}`)");
     }
-    ErrorResponse {
-        text,
-        cap: CAPS
-            .iter()
-            .find(|(known, _)| code == Some(known))
-            .map(|(_, cap)| *cap),
-        is_ramp_limited: code == Some(RAMP_LIMITED),
-        is_not_available: code.is_some_and(|code| NOT_AVAILABLE.contains(&code)),
-        already_exists: code.is_some_and(|code| ALREADY_EXISTS.contains(&code)),
-    }
+    let known = CODES.iter().find(|(known, _)| code == Some(known));
+    (text, known.map(|(_, meaning)| *meaning))
 }
 
 /// Returns a hint about a rejected key.
@@ -129,7 +117,7 @@ mod tests {
 
     #[test]
     fn error_bodies_are_decoded() {
-        let check = |body: &str, expected: &str| assert_eq!(parse(body.as_bytes()).text, expected);
+        let check = |body: &str, expected: &str| assert_eq!(parse(body.as_bytes()).0, expected);
         check(
             r#"{"type":"error","error":{"type":"not_found_error","message":"no such workspace"}}"#,
             "not_found_error: no such workspace",
@@ -144,7 +132,7 @@ mod tests {
         check(r#"{"error":"no"}"#, r#"{"error":"no"}"#);
         check("<html>Bad Gateway", "<html>Bad Gateway");
         check(" \r\n", "no message");
-        assert_eq!(parse(b"\xff\xfe").text, "\u{fffd}\u{fffd}");
+        assert_eq!(parse(b"\xff\xfe").0, "\u{fffd}\u{fffd}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub async fn by_id<T>(
     transport: &Transport,
     base: GetRequest<'_>,
     mut query: Vec<(&'static str, String)>,
-    parse: fn(&[u8]) -> Result<ListPage<T>, DecodeError>,
+    parse: impl Fn(&[u8]) -> Result<ListPage<T>, DecodeError>,
     on_page: &(dyn Fn(usize) + Sync),
 ) -> Result<Vec<T>, FetchError> {
     let n_fixed = query.len();

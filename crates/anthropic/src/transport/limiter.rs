@@ -4,12 +4,13 @@
 //! The pure core is [`Rate`]. Waiting is cancel-safe: a dropped waiter uses no permit and no token.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use spendwatch_base::clock::Clock;
+use spendwatch_base::lock;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Extra distance between requests a minute apart, so that no minute contains both.
@@ -229,27 +230,18 @@ impl Limiter {
 
     /// Changes the rate; requests that were already permitted still count.
     pub fn set_rate(&self, to: Rate) {
-        self.rate
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .set(to);
+        lock(&self.rate).set(to);
     }
 
     /// Pauses all requests of the organization.
     pub fn pause(&self, wait: Duration) {
         let now = self.clock.monotonic();
-        self.rate
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pause(now, wait);
+        lock(&self.rate).pause(now, wait);
     }
 
     fn try_take(&self) -> Result<(), Duration> {
         let now = self.clock.monotonic();
-        self.rate
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .try_take(now)
+        lock(&self.rate).try_take(now)
     }
 }
 

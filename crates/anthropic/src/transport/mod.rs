@@ -20,7 +20,7 @@ pub mod response;
 
 pub mod fetch_list;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -34,6 +34,7 @@ use crate::transport::limiter::{Limiter, RateShare};
 use crate::transport::redaction::Redaction;
 use crate::transport::response::AttemptFailure;
 use spendwatch_base::clock::{Clock, Random, ServerNow, ServerTime};
+use spendwatch_base::lock;
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::units::ids::OrganizationName;
 
@@ -174,10 +175,7 @@ impl Transport {
     /// Records the error of an invalid list row.
     pub fn record_unreadable(&self, request: &GetRequest<'_>, error: &dyn std::error::Error) {
         let error = self.decode_error(request, error);
-        let mut recorded = self
-            .unreadable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut recorded = lock(&self.unreadable);
         if recorded.len() < MAX_UNREADABLE && !recorded.contains(&error) {
             recorded.push(error);
         }
@@ -295,10 +293,7 @@ impl Transport {
     }
 
     pub(crate) fn key(&self) -> Secret {
-        self.key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.key).clone()
     }
 
     pub(crate) fn sanitize(&self, text: &str) -> String {

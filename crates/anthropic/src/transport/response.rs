@@ -9,8 +9,8 @@ use reqwest::{Response, StatusCode};
 use zeroize::Zeroizing;
 
 use crate::endpoint::Code;
-use crate::error::FetchErrorKind;
-use crate::transport::error_response::{self, ErrorResponse};
+use crate::error::{FetchErrorKind, StatusCause};
+use crate::transport::error_response::{self, ErrorCode};
 use crate::transport::{Transport, json_text, retry};
 use spendwatch_base::outbound;
 use spendwatch_domain::units::span::Day;
@@ -67,57 +67,43 @@ impl Transport {
         // The status is what matters, so a body that cannot be read counts as empty.
         let mut body = body.map(Body::into_bytes).unwrap_or_default();
         json_text::repair(&mut body);
-        let error_body = error_response::parse(&body);
-        let kind = self.classify(status, &error_body);
+        let (message, error_code) = error_response::parse(&body);
         let is_transient = retry::is_transient(status.as_u16());
         let should_retry = error_response::should_retry(&headers);
+        let is_capped = matches!(error_code, Some(ErrorCode::SpendCap(_)));
         AttemptFailure {
-            kind,
+            kind: FetchErrorKind::Status {
+                status: status.as_u16(),
+                message: self.sanitize(&message),
+                cause: self.cause(status, error_code),
+            },
             // A rejected request changed nothing; after a server error or a timeout, it may have.
             has_no_effect: status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT,
-            already_exists: error_body.already_exists || status == StatusCode::CONFLICT,
+            already_exists: error_code == Some(ErrorCode::AlreadyExists)
+                || status == StatusCode::CONFLICT,
             request_id: None,
             // A spend cap is not transient, whatever the headers say.
-            is_transient: error_body.cap.is_none() && should_retry.unwrap_or(is_transient),
-            retry_after: self.requested_pause(&headers).filter(|_| {
-                error_body.cap.is_none() && (is_transient || should_retry == Some(true))
-            }),
+            is_transient: !is_capped && should_retry.unwrap_or(is_transient),
+            retry_after: self
+                .requested_pause(&headers)
+                .filter(|_| !is_capped && (is_transient || should_retry == Some(true))),
         }
     }
 
-    fn classify(&self, status: StatusCode, error_body: &ErrorResponse) -> FetchErrorKind {
-        let message = self.sanitize(&error_body.text);
-        let code = status.as_u16();
-        if let Some(cap) = error_body.cap {
-            return FetchErrorKind::SpendCapReached {
-                cap,
-                status: code,
-                until: next_month(self.clock.now()),
-                message,
-            };
-        }
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FetchErrorKind::KeyRejected {
-                status: code,
-                message,
-                hint: error_response::key_hint(status, &self.key()),
-            },
-            _ if error_body.is_not_available => FetchErrorKind::NotAvailable {
-                status: code,
-                message,
-            },
-            _ if error_body.is_ramp_limited => FetchErrorKind::RampLimited {
-                status: code,
-                message,
-            },
-            StatusCode::PAYMENT_REQUIRED => FetchErrorKind::PaymentRequired {
-                until: next_month(self.clock.now()),
-                message,
-            },
-            _ => FetchErrorKind::Status {
-                status: code,
-                message,
-            },
+    fn cause(&self, status: StatusCode, code: Option<ErrorCode>) -> StatusCause {
+        match (code, status) {
+            (Some(ErrorCode::SpendCap(cap)), _) => {
+                StatusCause::SpendCapReached(cap, next_month(self.clock.now()))
+            }
+            (_, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                StatusCause::KeyRejected(error_response::key_hint(status, &self.key()))
+            }
+            (Some(ErrorCode::NotAvailable), _) => StatusCause::NotAvailable,
+            (Some(ErrorCode::RampLimited), _) => StatusCause::RampLimited,
+            (_, StatusCode::PAYMENT_REQUIRED) => {
+                StatusCause::PaymentRequired(next_month(self.clock.now()))
+            }
+            (Some(ErrorCode::AlreadyExists) | None, _) => StatusCause::Other,
         }
     }
 

@@ -7,18 +7,14 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
-use crate::wire::report::{self, BucketSpan, DuplicateCheck, PageResponse, RowError, next_page};
+use crate::wire::field::{Cents, Currency, Field, ReportCount, Row};
+use crate::wire::report::{BucketSpan, DuplicateCheck, Group, GroupWire, PageResponse, billed};
 use crate::wire::tokens::TokensWire;
-use spendwatch_domain::units::ids::{ActorId, ApiKeyId, ModelName, WorkspaceId};
-use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::span::Hour;
-use spendwatch_domain::usage::report_rows::{
-    Actor, CostRow, Dimensions, PricingAttributes, TokenRow,
-};
+use spendwatch_domain::usage::report_rows::{CostRow, TokenRow};
 
 /// Decodes one page of `GET /v1/organizations/analytics/cost`.
 pub fn cost(
@@ -26,22 +22,26 @@ pub fn cost(
     span: BucketSpan,
     duplicates: &mut DuplicateCheck,
 ) -> Result<PageResponse<CostRow>, DecodeError> {
-    page(body, span, |location, hour, wire, errors| {
-        let cost = spend(location, wire.cost, errors)?;
-        let requests = cost.requests.and_then(|raw| {
-            let requests = decode::tokens(location, "cost.requests", raw);
-            let counted = requests.and_then(|n| {
-                duplicates.total.add(location, "cost.requests", n)?;
-                Ok(Some(n))
-            });
-            decode::or_default(counted, errors)
+    page(body, span, |row, hour, group, Figures { cost, .. }| {
+        let location = row.location;
+        let cost: CostWire = figures(row, "cost", cost)?;
+        let (currency, amount) = (
+            ("cost.currency", cost.currency),
+            ("cost.amount", cost.amount),
+        );
+        let billed = row.keep(billed(location, currency, amount))?;
+        let list = row.optional("cost.list_amount", cost.list_amount);
+        let requests = row.optional("cost.requests", cost.requests);
+        let requests = requests.and_then(|ReportCount(n)| {
+            row.keep(duplicates.total.add(location, "cost.requests", n))?;
+            Some(n)
         });
         Some(CostRow {
             hour,
-            cost_type: wire.group.cost_type.clone(),
-            dimensions: dimensions(wire.group, wire.workspace),
-            billed: cost.billed,
-            list: cost.list,
+            cost_type: group.cost_type,
+            dimensions: group.dimensions,
+            billed,
+            list: list.map(|Cents(usd)| usd),
             requests,
         })
     })
@@ -53,49 +53,17 @@ pub fn usage(
     span: BucketSpan,
     duplicates: &mut DuplicateCheck,
 ) -> Result<PageResponse<TokenRow>, DecodeError> {
-    page(body, span, |location, hour, wire, errors| {
-        let usage = wire.usage.ok_or(missing(location, "usage"));
-        let usage: TokensWire<'_> = usage
-            .and_then(|raw| decode::read_row(location, raw))
-            .map_err(|error| errors.push(error))
-            .ok()?;
-        let row = TokenRow {
-            hour,
-            attributes: PricingAttributes {
-                service_tier: wire.group.service_tier.clone(),
-                context_window: wire.group.context_window.clone(),
-                inference_geo: wire.group.inference_geo.clone(),
-            },
-            dimensions: dimensions(wire.group, wire.workspace),
-            tokens: usage.tokens(location, errors),
-            web_searches: usage.web_searches(location, errors),
-        };
-        let added = duplicates.total.add(location, "usage", row.count());
-        added.map_err(|error| errors.push(error)).ok()?;
-        Some(row)
+    page(body, span, |row, hour, group, Figures { usage, .. }| {
+        let tokens: TokensWire<'_> = figures(row, "usage", usage)?;
+        group.tokens(row, "usage", hour, tokens, &mut duplicates.total)
     })
 }
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
-struct PageWire<'a> {
-    #[serde(borrow)]
-    data: Vec<&'a RawValue>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    has_more: Option<bool>,
-    #[serde(borrow)]
-    next_page: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    data_refreshed_at: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
 struct RowWire<'a> {
-    #[serde(borrow)]
-    starting_at: Option<&'a RawValue>,
-    #[serde(borrow)]
-    ending_at: Option<&'a RawValue>,
+    starting_at: Field<Timestamp>,
+    ending_at: Field<Timestamp>,
     #[serde(borrow)]
     group: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -104,248 +72,81 @@ struct RowWire<'a> {
     usage: Option<&'a RawValue>,
 }
 
-/// The requested dimensions of a row. An invalid workspace makes the row invalid; another invalid dimension counts as absent.
-#[derive(Deserialize, Default)]
-#[serde(expecting = "an object")]
-struct GroupWire<'a> {
-    #[serde(borrow)]
-    workspace_id: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    model: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    api_key_id: Option<String>,
-    #[serde(borrow)]
-    actor: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    service_tier: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    context_window: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    inference_geo: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    cost_type: Option<String>,
-}
-
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
-struct ActorWire {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    user_id: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient_text")]
-    email_address: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    service_account_id: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    provider: Option<Value>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    subject: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    api_key_id: Option<String>,
+struct CostWire {
+    amount: Field<Cents>,
+    list_amount: Field<Cents>,
+    currency: Field<Currency>,
+    requests: Field<ReportCount>,
 }
 
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct CostWire<'a> {
-    #[serde(borrow)]
-    amount: Option<&'a RawValue>,
-    #[serde(borrow)]
-    list_amount: Option<&'a RawValue>,
-    #[serde(borrow)]
-    currency: Option<&'a RawValue>,
-    #[serde(borrow)]
-    requests: Option<&'a RawValue>,
-}
-
-struct LocatedRow<'a> {
-    group: GroupWire<'a>,
-    workspace: Option<WorkspaceId>,
+/// The objects with the figures of a row; each report has one of them.
+struct Figures<'a> {
     cost: Option<&'a RawValue>,
     usage: Option<&'a RawValue>,
 }
 
-/// Spend of a row.
-struct RowSpend<'a> {
-    billed: Usd,
-    list: Option<Usd>,
-    requests: Option<&'a RawValue>,
+/// Decodes the required object that contains the figures of a row.
+fn figures<'a, T: Deserialize<'a>>(
+    row: &mut Row,
+    field: &'static str,
+    raw: Option<&'a RawValue>,
+) -> Option<T> {
+    let location = row.location;
+    let raw = raw.ok_or(DecodeError::Missing { location, field });
+    row.keep(raw.and_then(|raw| decode::read_row(location, raw)))
 }
 
-fn missing(location: ResponseLocation, field: &'static str) -> DecodeError {
-    DecodeError::Missing { location, field }
-}
-
-/// Returns the spend of a row, or `None` if its amount is invalid; an invalid list price only counts as absent.
-fn spend<'a>(
-    location: ResponseLocation,
-    cost: Option<&'a RawValue>,
-    errors: &mut Vec<DecodeError>,
-) -> Option<RowSpend<'a>> {
-    let read = || {
-        let cost: CostWire<'_> =
-            decode::read_row(location, cost.ok_or(missing(location, "cost"))?)?;
-        decode::check_usd(location, "cost.currency", cost.currency)?;
-        let amount = cost.amount.ok_or(missing(location, "cost.amount"))?;
-        Ok((decode::cents(location, "cost.amount", amount)?, cost))
-    };
-    let (billed, cost) = read().map_err(|error| errors.push(error)).ok()?;
-    let list = cost.list_amount.and_then(|raw| {
-        let list = decode::cents(location, "cost.list_amount", raw);
-        list.map_err(|error| errors.push(error)).ok()
-    });
-    Some(RowSpend {
-        billed,
-        list,
-        requests: cost.requests,
-    })
-}
-
-/// Decodes a page of either report; `row` decodes the part that differs.
+/// Decodes a page of either report; `decode` decodes the part that differs. An invalid bucket or workspace could be any.
 fn page<T>(
     body: &[u8],
     span: BucketSpan,
-    mut row: impl FnMut(ResponseLocation, Hour, LocatedRow<'_>, &mut Vec<DecodeError>) -> Option<T>,
+    mut decode: impl FnMut(&mut Row, Hour, Group, Figures<'_>) -> Option<T>,
 ) -> Result<PageResponse<T>, DecodeError> {
-    let wire: PageWire<'_> = decode::read(body)?;
-    let mut rows = Vec::with_capacity(wire.data.len());
-    let mut unreadable = Vec::new();
-    for (location, raw) in (1..).map(ResponseLocation::Row).zip(&wire.data) {
-        let (hour, placed) = match locate(location, raw, span) {
-            Ok(placed) => placed,
+    let (mut page, data) = PageResponse::open(body)?;
+    for (location, raw) in (1..).map(ResponseLocation::Row).zip(data) {
+        let wire: RowWire<'_> = match decode::read_row(location, raw) {
+            Ok(wire) => wire,
             Err(error) => {
-                unreadable.push(*error);
+                page.add_error(span.hours, None, error);
                 continue;
             }
         };
-        let (hours, workspace) = (span.bucket_at(hour), placed.workspace.clone());
-        let mut errors = Vec::new();
-        rows.extend(row(location, hour, placed, &mut errors));
-        unreadable.extend(errors.into_iter().map(|error| RowError {
-            hours,
-            workspace: Some(workspace.clone()),
-            error,
-        }));
-    }
-    Ok(PageResponse {
-        is_empty: wire.data.is_empty(),
-        rows,
-        unreadable,
-        refreshed_at: wire.data_refreshed_at,
-        next: next_page(wire.has_more, wire.next_page)?,
-    })
-}
-
-/// Decodes the bucket and workspace of a row; an invalid one could be any.
-fn locate(
-    location: ResponseLocation,
-    raw: &RawValue,
-    span: BucketSpan,
-) -> Result<(Hour, LocatedRow<'_>), Box<RowError>> {
-    let unreadable = |hours, workspace, error| {
-        Box::new(RowError {
-            hours,
-            workspace,
-            error,
-        })
-    };
-    let wire: RowWire<'_> =
-        decode::read_row(location, raw).map_err(|error| unreadable(span.hours, None, error))?;
-    let group = wire.group.map_or_else(
-        || Ok(GroupWire::default()),
-        |group| decode::read_row(location, group),
-    );
-    let group = group.and_then(|group: GroupWire<'_>| {
-        let id = report::workspace(location, "group.workspace_id", group.workspace_id)?;
-        Ok((group, id))
-    });
-    match (
-        span.parse_bucket(location, wire.starting_at, wire.ending_at),
-        group,
-    ) {
-        (Ok(hour), Ok((group, workspace))) => {
-            let placed = LocatedRow {
-                group,
-                workspace,
-                cost: wire.cost,
-                usage: wire.usage,
-            };
-            Ok((hour, placed))
-        }
-        (Ok(hour), Err(error)) => Err(unreadable(span.bucket_at(hour), None, error)),
-        (Err(bucket), group) => {
-            let workspace = group.ok().map(|(_, workspace)| workspace);
-            Err(unreadable(bucket.hours, workspace, bucket.error))
-        }
-    }
-}
-
-fn dimensions(wire: GroupWire<'_>, workspace: Option<WorkspaceId>) -> Dimensions {
-    Dimensions {
-        workspace,
-        model: wire.model.map(ModelName::new),
-        api_key: wire.api_key_id.map(ApiKeyId::new),
-        actor: wire.actor.map(actor),
-    }
-}
-
-/// Decodes an actor; an invalid one is [`Actor::Other`].
-fn actor(raw: &RawValue) -> Actor {
-    let unknown = |kind: &str| Actor::Other {
-        kind: kind.to_owned(),
-    };
-    let Ok(wire) = serde_json::from_str::<ActorWire>(raw.get()) else {
-        return unknown("unknown");
-    };
-    let known = match wire.kind.as_str() {
-        "user_actor" => wire.user_id.map(|id| Actor::User {
-            id: ActorId::new(id),
-            email: wire.email_address,
-        }),
-        "service_account_actor" => wire.service_account_id.map(|id| Actor::ServiceAccount {
-            id: ActorId::new(id),
-        }),
-        "federated_actor" => federated(wire.provider.as_ref(), wire.subject),
-        "api_actor" => wire.api_key_id.map(|id| Actor::ApiKey {
-            id: ApiKeyId::new(id),
-        }),
-        _ => None,
-    };
-    known.unwrap_or_else(|| unknown(&wire.kind))
-}
-
-/// Decodes a federated actor; the provider's type and fields become its name, such as `aws:123456789012`. Returns `None` if neither
-/// provider fields nor a subject identify the actor.
-fn federated(provider: Option<&Value>, subject: Option<String>) -> Option<Actor> {
-    let (provider, is_identified) = match provider? {
-        Value::Object(fields) => {
-            let mut name = fields.get("type")?.as_str()?.to_owned();
-            let mut is_identified = false;
-            for (_, value) in fields.iter().filter(|(field, _)| *field != "type") {
-                let text = match value {
-                    Value::String(text) => text.clone(),
-                    Value::Number(number) => number.to_string(),
-                    Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => continue,
-                };
-                name.push(':');
-                name.push_str(&text);
-                is_identified = true;
+        let group = wire.group.map_or_else(
+            || Ok(GroupWire::default()),
+            |raw| decode::read_row(location, raw),
+        );
+        let group = group.and_then(|group| group.group(location, "group.workspace_id"));
+        let figures = Figures {
+            cost: wire.cost,
+            usage: wire.usage,
+        };
+        let hour = span.parse_bucket(location, wire.starting_at, wire.ending_at);
+        match (hour, group) {
+            (Ok(hour), Ok(group)) => {
+                page.add_row(location, span.bucket_at(hour), group, |row, group| {
+                    decode(row, hour, group, figures)
+                });
             }
-            (name, is_identified)
+            (Ok(hour), Err(error)) => page.add_error(span.bucket_at(hour), None, error),
+            (Err(bucket), group) => {
+                let workspace = group.ok().map(|group| group.dimensions.workspace);
+                page.add_error(bucket.hours, workspace, bucket.error);
+            }
         }
-        Value::String(name) => (name.clone(), false),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => return None,
-    };
-    (is_identified || subject.is_some()).then_some(Actor::Federated { provider, subject })
+    }
+    Ok(page)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use spendwatch_domain::units::span::{Day, HourSpan};
     use spendwatch_domain::usage::bucket::Granularity;
+    use spendwatch_domain::usage::report_rows::{Actor, Dimensions};
 
     fn span(granularity: Granularity) -> BucketSpan {
         let day = |day| Day::from_date(jiff::civil::date(2026, 11, day)).first_hour();

@@ -9,27 +9,23 @@ use serde_json::value::RawValue;
 
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
 use crate::transport::paging::CursorPage;
-use crate::wire::report::next_page;
+use crate::wire::field::{Cents, Count, Currency, Cursor, Field, Lenient, Limit, Row, Text};
+use crate::wire::lists;
 use spendwatch_domain::org::listing::{RateLimit, SpendLimits};
 use spendwatch_domain::units::ids::WorkspaceId;
 use spendwatch_domain::units::money::Usd;
 
 /// Decodes one page of `GET /v1/organizations/rate_limits`.
 pub fn rate_limits(body: &[u8]) -> Result<CursorPage<RateLimit>, DecodeError> {
-    page(body, |location, wire: GroupWire<'_>, errors| {
-        rates(location, wire, errors, |_| true)
-    })
+    page(body, |row, wire: GroupWire<'_>| rates(row, wire, |_| true))
 }
 
 /// Decodes one page of `GET /v1/organizations/workspaces/{workspace_id}/rate_limits`; skips limits of the organization.
 pub fn workspace_rate_limits(body: &[u8]) -> Result<CursorPage<RateLimit>, DecodeError> {
-    page(body, |location, wire: GroupWire<'_>, errors| {
-        rates(location, wire, errors, |limit| {
-            let source = limit
-                .source
-                .as_ref()
-                .and_then(|source| source.kind.as_deref());
-            source != Some("organization")
+    page(body, |row, wire: GroupWire<'_>| {
+        rates(row, wire, |limit| {
+            let source = limit.source.0.as_ref();
+            source.and_then(|source| source.kind.as_deref()) != Some("organization")
         })
     })
 }
@@ -45,28 +41,26 @@ pub struct SpendLimit {
 
 /// Decodes one page of `GET /v1/organizations/spend_limits`; skips limits of users and seats, daily and weekly ones, and disabled ones.
 pub fn spend_limits(body: &[u8]) -> Result<CursorPage<SpendLimit>, DecodeError> {
-    page(body, |location, wire: SpendWire<'_>, errors| {
-        let is_monthly = wire
-            .period
-            .as_deref()
-            .is_none_or(|period| period == "monthly");
-        let Some(amount) = wire
-            .amount
-            .filter(|_| is_monthly && wire.is_enabled != Some(false))
-        else {
+    page(body, |row, wire: SpendWire| {
+        let period = wire.period.0.as_deref();
+        let is_monthly = period.is_none_or(|period| period == "monthly");
+        let is_enabled = wire.is_enabled.0 != Some(false);
+        if wire.amount.is_absent() || !is_monthly || !is_enabled {
             return Ok(Vec::new());
-        };
-        let workspace = match (wire.scope.kind.as_str(), wire.scope.workspace_id) {
+        }
+        let workspace = match (wire.scope.kind.as_str(), wire.scope.workspace_id.0) {
             ("organization" | "usage_tier", _) => None,
             ("workspace", Some(id)) => Some(WorkspaceId::new(id)),
             (_, _) => return Ok(Vec::new()),
         };
-        let limit = decode::check_usd(location, "currency", wire.currency)
-            .and_then(|()| decode::cents_limit(location, "amount", amount));
-        let limit = limit.map_err(|error| errors.push(unknown_limit(workspace.as_ref(), &error)));
+        let limit = wire
+            .currency
+            .check_usd(row.location, "currency")
+            .and_then(|()| wire.amount.required(row.location, "amount"))
+            .map_err(|error| unknown_limit(workspace.as_ref(), &error));
         Ok(vec![SpendLimit {
             workspace,
-            limit: limit.ok(),
+            limit: row.keep(limit).map(|Limit(Cents(usd))| usd),
         }])
     })
 }
@@ -108,19 +102,15 @@ pub fn lowest(limits: Vec<SpendLimit>) -> SpendLimits {
 struct PageWire<'a> {
     #[serde(borrow)]
     data: Vec<&'a RawValue>,
-    #[serde(borrow)]
-    next_page: Option<&'a RawValue>,
+    next_page: Field<Cursor>,
 }
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct GroupWire<'a> {
-    #[serde(default, deserialize_with = "decode::lenient")]
-    group: Option<NamedWire>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    group_type: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    models: Option<Vec<String>>,
+    group: Lenient<NamedWire>,
+    group_type: Lenient<String>,
+    models: Lenient<Vec<String>>,
     #[serde(borrow)]
     limits: Vec<&'a RawValue>,
 }
@@ -130,21 +120,17 @@ struct GroupWire<'a> {
 struct NamedWire {
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default, deserialize_with = "decode::lenient_text")]
-    id: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient_text")]
-    display_name: Option<String>,
+    id: Text,
+    display_name: Text,
 }
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
-struct LimitWire<'a> {
+struct LimitWire {
     #[serde(rename = "type")]
     kind: String,
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    source: Option<SourceWire>,
+    value: Field<Count>,
+    source: Lenient<SourceWire>,
 }
 
 #[derive(Deserialize)]
@@ -156,15 +142,11 @@ struct SourceWire {
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
-struct SpendWire<'a> {
-    #[serde(borrow)]
-    amount: Option<&'a RawValue>,
-    #[serde(borrow)]
-    currency: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    period: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    is_enabled: Option<bool>,
+struct SpendWire {
+    amount: Field<Limit<Cents>>,
+    currency: Field<Currency>,
+    period: Lenient<String>,
+    is_enabled: Lenient<bool>,
     scope: ScopeWire,
 }
 
@@ -173,78 +155,54 @@ struct SpendWire<'a> {
 struct ScopeWire {
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    workspace_id: Option<String>,
+    workspace_id: Lenient<String>,
 }
 
 fn page<'a, W: Deserialize<'a>, T>(
     body: &'a [u8],
-    row: impl Fn(ResponseLocation, W, &mut Vec<DecodeError>) -> Result<Vec<T>, DecodeError>,
+    row: impl Fn(&mut Row, W) -> Result<Vec<T>, DecodeError>,
 ) -> Result<CursorPage<T>, DecodeError> {
     let wire: PageWire<'a> = decode::read(body)?;
     let is_empty = wire.data.is_empty();
-    let (mut rows, mut unreadable) = (Vec::new(), Vec::new());
-    for (location, raw) in (1..).map(ResponseLocation::Row).zip(wire.data) {
-        match decode::read_row(location, raw).and_then(|wire| row(location, wire, &mut unreadable))
-        {
-            Ok(new) => rows.extend(new),
-            Err(error) => unreadable.push(error),
-        }
-    }
+    let (rows, unreadable) = lists::rows(wire.data, row);
     Ok(CursorPage {
-        rows,
+        rows: rows.into_iter().flatten().collect(),
         unreadable,
         is_empty,
-        next: next_page(None, wire.next_page)?,
+        next: wire.next_page.next_page(None)?,
     })
 }
 
 fn rates(
-    location: ResponseLocation,
+    row: &mut Row,
     wire: GroupWire<'_>,
-    errors: &mut Vec<DecodeError>,
-    is_included: impl Fn(&LimitWire<'_>) -> bool,
+    is_included: impl Fn(&LimitWire) -> bool,
 ) -> Result<Vec<RateLimit>, DecodeError> {
-    let group = group_name(location, wire.group, wire.group_type, wire.models)?;
-    let mut rates = Vec::new();
-    for raw in wire.limits {
-        let read = || {
-            let limit: LimitWire<'_> = decode::read_row(location, raw)?;
-            let Some(value) = limit.value.filter(|_| is_included(&limit)) else {
-                return Ok(None);
-            };
-            Ok(Some(RateLimit {
-                group: group.clone(),
-                value: decode::count(location, "limits.value", value)?.unsigned_abs(),
-                limiter: limit.kind,
-            }))
-        };
-        rates.extend(decode::or_default(read(), errors));
-    }
-    Ok(rates)
-}
-
-/// Returns the name of a group of models, or the kind of another group. Without a name, the first model names the group.
-fn group_name(
-    location: ResponseLocation,
-    group: Option<NamedWire>,
-    group_type: Option<String>,
-    models: Option<Vec<String>>,
-) -> Result<String, DecodeError> {
-    const MODELS: &str = "model_group";
-    let first_model = models.unwrap_or_default().into_iter().next();
-    let (kind, name) = match (group, group_type) {
-        (Some(group), _) => (group.kind, group.display_name.or(group.id).or(first_model)),
-        (None, Some(kind)) => (kind, first_model),
+    let location = row.location;
+    let (kind, name) = match (wire.group.0, wire.group_type.0) {
+        (Some(group), _) => (group.kind, group.display_name.0.or(group.id.0)),
+        (None, Some(kind)) => (kind, None),
         (None, None) => {
-            return Err(DecodeError::Missing {
-                location,
-                field: "group",
-            });
+            let field = "group";
+            return Err(DecodeError::Missing { location, field });
         }
     };
-    Ok(match name {
-        Some(name) if kind == MODELS => name,
-        Some(_) | None => kind,
-    })
+    // Without a name, the first model names a group of models.
+    let name = name.or_else(|| wire.models.0?.into_iter().next());
+    let group = name.filter(|_| kind == "model_group").unwrap_or(kind);
+    let rate = |raw| {
+        let limit: LimitWire = decode::read_row(location, raw)?;
+        let value = if is_included(&limit) {
+            limit.value.get(location, "limits.value")?
+        } else {
+            None
+        };
+        Ok(value.map(|Count(value)| RateLimit {
+            group: group.clone(),
+            value: value.unsigned_abs(),
+            limiter: limit.kind,
+        }))
+    };
+    let limits = wire.limits.into_iter().map(rate);
+    Ok(limits.filter_map(|rate| row.keep(rate).flatten()).collect())
 }

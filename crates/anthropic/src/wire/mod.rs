@@ -1,16 +1,20 @@
 //! Translates responses into domain types. Pure.
 
-pub mod list;
+pub mod field;
+
+pub mod lists;
+
+pub mod organization;
 
 pub mod guide;
-
-pub mod real;
-
-pub mod report;
 
 pub mod limits;
 
 pub mod tokens;
+
+pub mod actor;
+
+pub mod report;
 
 pub mod analytics;
 

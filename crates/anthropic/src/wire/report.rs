@@ -3,13 +3,19 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
-use spendwatch_domain::units::ids::WorkspaceId;
+use crate::wire::field::{Cents, Currency, Cursor, Field, Lenient, Row};
+use crate::wire::tokens::TokensWire;
+use spendwatch_domain::units::ids::{ApiKeyId, ModelName, WorkspaceId};
+use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::span::{Hour, HourSpan};
 use spendwatch_domain::usage::bucket::Granularity;
-use spendwatch_domain::usage::report_rows::UnreadableRow;
+use spendwatch_domain::usage::report_rows::{
+    Actor, Dimensions, PricingAttributes, TokenRow, UnreadableRow,
+};
 
 /// Maximum sum of the counts of one report, so that a year of reports adds up within 64 bits.
 const MAX_REPORT_COUNT: i64 = 100_000_000_000_000_000;
@@ -61,12 +67,13 @@ impl BucketSpan {
     pub fn parse_bucket(
         self,
         location: ResponseLocation,
-        start: Option<&RawValue>,
-        end: Option<&RawValue>,
+        start: Field<Timestamp>,
+        end: Field<Timestamp>,
     ) -> Result<Hour, Box<BucketError>> {
         let invalid = |hours, error| Box::new(BucketError { hours, error });
-        let start =
-            instant(location, "starting_at", start).map_err(|it| invalid(self.hours, it))?;
+        let start = start
+            .required(location, "starting_at")
+            .map_err(|it| invalid(self.hours, it))?;
         let hour = Hour::containing(start);
         let first = match self.granularity {
             Granularity::Hour => hour,
@@ -90,37 +97,15 @@ impl BucketSpan {
             let problem = "outside the requested period";
             return Err(invalid(within, value("starting_at", start, problem)));
         }
-        let end = instant(location, "ending_at", end).map_err(|it| invalid(within, it))?;
+        let end = end
+            .required(location, "ending_at")
+            .map_err(|it| invalid(within, it))?;
         if end != bucket.end.start() {
             let problem = "not the end of a requested bucket";
             return Err(invalid(within, value("ending_at", end, problem)));
         }
         Ok(hour)
     }
-}
-
-fn instant(
-    location: ResponseLocation,
-    field: &'static str,
-    raw: Option<&RawValue>,
-) -> Result<Timestamp, DecodeError> {
-    decode::time(
-        location,
-        field,
-        raw.ok_or(DecodeError::Missing { location, field })?,
-    )
-}
-
-/// Parses the workspace of a row; `None` if the row has none.
-pub fn workspace(
-    location: ResponseLocation,
-    field: &'static str,
-    raw: Option<&RawValue>,
-) -> Result<Option<WorkspaceId>, DecodeError> {
-    let Some(raw) = raw else { return Ok(None) };
-    let text: Option<String> = serde_json::from_str(raw.get())
-        .map_err(|_| DecodeError::value(location, field, raw.get(), "not an id"))?;
-    Ok(text.map(WorkspaceId::new))
 }
 
 /// One page of a report.
@@ -155,6 +140,92 @@ pub struct PageResponse<T> {
     pub next: Option<String>,
     /// Whether the page has neither rows nor buckets.
     pub is_empty: bool,
+}
+
+impl<T> PageResponse<T> {
+    /// Decodes what is around the rows, and returns a page without rows, and what is in `data`.
+    pub fn open(body: &[u8]) -> Result<(PageResponse<T>, Vec<&RawValue>), DecodeError> {
+        let wire: PageWire<'_> = decode::read(body)?;
+        let page = PageResponse {
+            rows: Vec::new(),
+            unreadable: Vec::new(),
+            refreshed_at: wire.data_refreshed_at.0,
+            next: wire.next_page.next_page(wire.has_more.0)?,
+            is_empty: wire.data.is_empty(),
+        };
+        Ok((page, wire.data))
+    }
+
+    /// Adds a row whose bucket and dimensions are valid; `decode` returns it, or `None`, and records its other errors.
+    pub fn add_row(
+        &mut self,
+        location: ResponseLocation,
+        hours: HourSpan,
+        group: Group,
+        decode: impl FnOnce(&mut Row, Group) -> Option<T>,
+    ) {
+        let workspace = group.dimensions.workspace.clone();
+        let mut row = Row::new(location);
+        self.rows.extend(decode(&mut row, group));
+        for error in row.errors {
+            self.add_error(hours, Some(workspace.clone()), error);
+        }
+    }
+
+    /// Adds an invalid row.
+    pub fn add_error(
+        &mut self,
+        hours: HourSpan,
+        workspace: Option<Option<WorkspaceId>>,
+        error: DecodeError,
+    ) {
+        self.unreadable.push(RowError {
+            hours,
+            workspace,
+            error,
+        });
+    }
+}
+
+/// What a row is about.
+#[derive(Debug, Default)]
+pub struct Group {
+    pub dimensions: Dimensions,
+    pub attributes: PricingAttributes,
+    pub cost_type: Option<String>,
+}
+
+impl Group {
+    /// Decodes the tokens of a row, whose `field` contains them.
+    pub fn tokens(
+        self,
+        row: &mut Row,
+        field: &'static str,
+        hour: Hour,
+        wire: TokensWire<'_>,
+        total: &mut ReportTotal,
+    ) -> Option<TokenRow> {
+        let (tokens, web_searches) = wire.counts(row);
+        let used = TokenRow {
+            hour,
+            attributes: self.attributes,
+            dimensions: self.dimensions,
+            tokens,
+            web_searches,
+        };
+        row.keep(total.add(row.location, field, used.count()))?;
+        Some(used)
+    }
+}
+
+/// Decodes an amount in cents of a checked currency; both are named by their fields.
+pub fn billed(
+    location: ResponseLocation,
+    (currency_field, currency): (&'static str, Field<Currency>),
+    (amount_field, amount): (&'static str, Field<Cents>),
+) -> Result<Usd, DecodeError> {
+    currency.check_usd(location, currency_field)?;
+    Ok(amount.required(location, amount_field)?.0)
 }
 
 /// Buckets and counts in the pages of one report so far.
@@ -192,22 +263,52 @@ impl ReportTotal {
     }
 }
 
-/// Parses the cursor of the next page. A report ends only where there is no cursor; `has_more` without a cursor is an error.
-pub fn next_page(
-    has_more: Option<bool>,
-    next: Option<&RawValue>,
-) -> Result<Option<String>, DecodeError> {
-    let (location, field) = (ResponseLocation::Body, "next_page");
-    let next: Option<String> = match next {
-        Some(raw) => serde_json::from_str(raw.get())
-            .map_err(|_| DecodeError::value(location, field, raw.get(), "not a cursor"))?,
-        None => None,
-    };
-    let next = next.filter(|page| !page.is_empty());
-    if has_more == Some(true) && next.is_none() {
-        return Err(DecodeError::Missing { location, field });
+#[derive(Deserialize)]
+#[serde(expecting = "an object")]
+struct PageWire<'a> {
+    #[serde(borrow)]
+    data: Vec<&'a RawValue>,
+    has_more: Lenient<bool>,
+    next_page: Field<Cursor>,
+    data_refreshed_at: Lenient<Timestamp>,
+}
+
+/// The dimensions of a row. An invalid workspace makes the row invalid; another invalid dimension counts as absent.
+#[derive(Deserialize, Default)]
+#[serde(expecting = "an object")]
+pub struct GroupWire {
+    workspace_id: Field<WorkspaceId>,
+    model: Lenient<String>,
+    api_key_id: Lenient<String>,
+    actor: Field<Actor>,
+    service_tier: Lenient<String>,
+    context_window: Lenient<String>,
+    inference_geo: Lenient<String>,
+    cost_type: Lenient<String>,
+}
+
+impl GroupWire {
+    /// Checks the workspace, whose field is `field`.
+    pub fn group(
+        self,
+        location: ResponseLocation,
+        field: &'static str,
+    ) -> Result<Group, DecodeError> {
+        Ok(Group {
+            dimensions: Dimensions {
+                workspace: self.workspace_id.get(location, field)?,
+                model: self.model.0.map(ModelName::new),
+                api_key: self.api_key_id.0.map(ApiKeyId::new),
+                actor: self.actor.get(location, "actor")?,
+            },
+            attributes: PricingAttributes {
+                service_tier: self.service_tier.0,
+                context_window: self.context_window.0,
+                inference_geo: self.inference_geo.0,
+            },
+            cost_type: self.cost_type.0,
+        })
     }
-    Ok(next)
 }
 
 #[cfg(test)]
@@ -242,24 +343,5 @@ mod tests {
         let expected = "row 2: `tokens` is `1`, which raises the report's total above 10^17";
         assert_eq!(add(1), Err(expected.to_owned()));
         assert_eq!(add(0), Ok(()), "the rejected row is not added");
-    }
-
-    #[test]
-    fn next_page_cursors() {
-        let check = |has_more, next: Option<&str>, expected: Result<Option<&str>, ()>| {
-            let raw = next.map(|json| RawValue::from_string(json.to_owned()).unwrap());
-            let next = next_page(has_more, raw.as_deref());
-            let next = next.as_ref().map(Option::as_deref).map_err(|_| ());
-            assert_eq!(next, expected);
-        };
-        check(Some(true), Some(r#""p""#), Ok(Some("p")));
-        check(None, Some(r#""p""#), Ok(Some("p")));
-        check(Some(false), Some(r#""p""#), Ok(Some("p")));
-        check(Some(false), None, Ok(None));
-        check(Some(false), Some("null"), Ok(None));
-        check(None, Some(r#""""#), Ok(None));
-        check(Some(true), Some(r#""""#), Err(()));
-        check(Some(true), None, Err(()));
-        check(None, Some("5"), Err(()));
     }
 }

@@ -5,18 +5,16 @@
 //!
 //! Source: Anthropic, Usage and Cost API.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
-use crate::wire::report::{
-    self, BucketSpan, DuplicateCheck, PageResponse, ReportTotal, RowError, next_page,
-};
+use crate::wire::field::{Cents, Currency, Field, Row};
+use crate::wire::report::{BucketSpan, DuplicateCheck, Group, GroupWire, PageResponse, billed};
 use crate::wire::tokens::TokensWire;
-use spendwatch_domain::units::ids::{ApiKeyId, ModelName, WorkspaceId};
-use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::span::{Hour, HourSpan};
-use spendwatch_domain::usage::report_rows::{CostRow, Dimensions, PricingAttributes, TokenRow};
+use spendwatch_domain::usage::report_rows::{CostRow, TokenRow};
 
 /// Decodes one page of `GET /v1/organizations/usage_report/messages`.
 pub fn usage(
@@ -24,31 +22,15 @@ pub fn usage(
     span: BucketSpan,
     duplicates: &mut DuplicateCheck,
 ) -> Result<PageResponse<TokenRow>, DecodeError> {
-    page(body, span, duplicates, |row, total, errors| {
-        let LocatedRow {
-            location,
-            hour,
-            raw,
-            ..
-        } = row;
-        let wire: TokensWire<'_> = decode::read_row(location, raw)
-            .map_err(|error| errors.push(error))
-            .ok()?;
-        let used = TokenRow {
-            hour,
-            attributes: PricingAttributes {
-                service_tier: row.group.service_tier.clone(),
-                context_window: row.group.context_window.clone(),
-                inference_geo: row.group.inference_geo.clone(),
-            },
-            dimensions: dimensions(row.group, row.workspace),
-            tokens: wire.tokens(location, errors),
-            web_searches: wire.web_searches(location, errors),
-        };
-        let added = total.add(location, "tokens", used.count());
-        added.map_err(|error| errors.push(error)).ok()?;
-        Some(used)
-    })
+    page(
+        body,
+        span,
+        duplicates,
+        |row, hour, group, raw, duplicates| {
+            let tokens: TokensWire<'_> = row.keep(decode::read_row(row.location, raw))?;
+            group.tokens(row, "tokens", hour, tokens, &mut duplicates.total)
+        },
+    )
 }
 
 /// Decodes one page of `GET /v1/organizations/cost_report`: one row per line of the bill.
@@ -57,151 +39,68 @@ pub fn cost(
     span: BucketSpan,
     duplicates: &mut DuplicateCheck,
 ) -> Result<PageResponse<CostRow>, DecodeError> {
-    page(body, span, duplicates, |row, _, errors| {
-        let LocatedRow {
-            location,
-            hour,
-            raw,
-            ..
-        } = row;
-        let billed = amount(location, raw)
-            .map_err(|error| errors.push(error))
-            .ok()?;
+    page(body, span, duplicates, |row, hour, group, raw, _| {
+        let cost: CostWire = row.keep(decode::read_row(row.location, raw))?;
+        let (currency, amount) = (("currency", cost.currency), ("amount", cost.amount));
         Some(CostRow {
             hour,
-            cost_type: row.group.cost_type.clone(),
-            dimensions: dimensions(row.group, row.workspace),
-            billed,
+            cost_type: group.cost_type,
+            dimensions: group.dimensions,
+            billed: row.keep(billed(row.location, currency, amount))?,
             list: None,
             requests: None,
         })
     })
 }
 
-fn amount(location: ResponseLocation, raw: &RawValue) -> Result<Usd, DecodeError> {
-    let wire: CostWire<'_> = decode::read_row(location, raw)?;
-    decode::check_usd(location, "currency", wire.currency)?;
-    let field = "amount";
-    let amount = wire
-        .amount
-        .ok_or(DecodeError::Missing { location, field })?;
-    decode::cents(location, field, amount)
-}
-
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct PageWire<'a> {
-    #[serde(borrow)]
-    data: Vec<&'a RawValue>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    has_more: Option<bool>,
-    #[serde(borrow)]
-    next_page: Option<&'a RawValue>,
-}
-
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct BucketWire<'a> {
-    #[serde(borrow)]
-    starting_at: Option<&'a RawValue>,
-    #[serde(borrow)]
-    ending_at: Option<&'a RawValue>,
+    starting_at: Field<Timestamp>,
+    ending_at: Field<Timestamp>,
     #[serde(borrow)]
     results: Option<&'a RawValue>,
 }
 
-/// The dimensions of a row. An invalid workspace makes the row invalid; another invalid dimension counts as absent.
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
-struct GroupWire<'a> {
-    #[serde(borrow)]
-    workspace_id: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    model: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    api_key_id: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    service_tier: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    context_window: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    inference_geo: Option<String>,
-    #[serde(default, deserialize_with = "decode::lenient")]
-    cost_type: Option<String>,
+struct CostWire {
+    amount: Field<Cents>,
+    currency: Field<Currency>,
 }
 
-#[derive(Deserialize)]
-#[serde(expecting = "an object")]
-struct CostWire<'a> {
-    #[serde(borrow)]
-    amount: Option<&'a RawValue>,
-    #[serde(borrow)]
-    currency: Option<&'a RawValue>,
-}
-
-struct LocatedRow<'a> {
-    location: ResponseLocation,
-    hour: Hour,
-    raw: &'a RawValue,
-    group: GroupWire<'a>,
-    workspace: Option<WorkspaceId>,
-}
-
-/// Decodes a page of either report; `row` decodes the part that differs. Rows are numbered from 1 across all buckets of the page.
+/// Decodes a page of either report; `decode` decodes the part that differs. Rows are numbered from 1 across all buckets of the page.
 fn page<T>(
     body: &[u8],
     span: BucketSpan,
     duplicates: &mut DuplicateCheck,
-    mut row: impl FnMut(LocatedRow<'_>, &mut ReportTotal, &mut Vec<DecodeError>) -> Option<T>,
+    decode: impl Fn(&mut Row, Hour, Group, &RawValue, &mut DuplicateCheck) -> Option<T>,
 ) -> Result<PageResponse<T>, DecodeError> {
-    let wire: PageWire<'_> = decode::read(body)?;
-    let mut rows = Vec::new();
-    let mut unreadable = Vec::new();
-    let mut n_rows = 0;
-    for (location, raw) in (1..).map(ResponseLocation::Bucket).zip(&wire.data) {
+    let (mut page, data) = PageResponse::open(body)?;
+    // Only the newer reports say so.
+    page.refreshed_at = None;
+    let mut locations = (1..).map(ResponseLocation::Row);
+    for (location, raw) in (1..).map(ResponseLocation::Bucket).zip(data) {
         let (hour, results) = match bucket(location, raw, span, duplicates) {
             Ok(bucket) => bucket,
             Err((hours, error)) => {
-                unreadable.push(RowError {
-                    hours,
-                    workspace: None,
-                    error,
-                });
+                page.add_error(hours, None, error);
                 continue;
             }
         };
         let hours = span.bucket_at(hour);
-        for raw in results {
-            n_rows += 1;
-            let location = ResponseLocation::Row(n_rows);
-            let placed = match locate(location, hour, raw) {
-                Ok(placed) => placed,
-                Err(error) => {
-                    unreadable.push(RowError {
-                        hours,
-                        workspace: None,
-                        error,
-                    });
-                    continue;
-                }
-            };
-            let workspace = placed.workspace.clone();
-            let mut errors = Vec::new();
-            rows.extend(row(placed, &mut duplicates.total, &mut errors));
-            unreadable.extend(errors.into_iter().map(|error| RowError {
-                hours,
-                workspace: Some(workspace.clone()),
-                error,
-            }));
+        for (raw, location) in results.into_iter().zip(&mut locations) {
+            let group = decode::read_row(location, raw)
+                .and_then(|group: GroupWire| group.group(location, "workspace_id"));
+            match group {
+                Ok(group) => page.add_row(location, hours, group, |row, group| {
+                    decode(row, hour, group, raw, duplicates)
+                }),
+                Err(error) => page.add_error(hours, None, error),
+            }
         }
     }
-    Ok(PageResponse {
-        rows,
-        unreadable,
-        refreshed_at: None,
-        next: next_page(wire.has_more, wire.next_page)?,
-        is_empty: wire.data.is_empty(),
-    })
+    Ok(page)
 }
 
 /// Decodes a bucket; an invalid one may affect any workspace, in the hours of the error.
@@ -230,31 +129,6 @@ fn bucket<'a>(
             .map_err(|_| DecodeError::value(location, field, raw.get(), "not a list"))
     });
     Ok((hour, results.map_err(invalid)?))
-}
-
-/// Decodes the dimensions of a row.
-fn locate(
-    location: ResponseLocation,
-    hour: Hour,
-    raw: &RawValue,
-) -> Result<LocatedRow<'_>, DecodeError> {
-    let group: GroupWire<'_> = decode::read_row(location, raw)?;
-    Ok(LocatedRow {
-        location,
-        hour,
-        raw,
-        workspace: report::workspace(location, "workspace_id", group.workspace_id)?,
-        group,
-    })
-}
-
-fn dimensions(wire: GroupWire<'_>, workspace: Option<WorkspaceId>) -> Dimensions {
-    Dimensions {
-        workspace,
-        model: wire.model.map(ModelName::new),
-        api_key: wire.api_key_id.map(ApiKeyId::new),
-        actor: None,
-    }
 }
 
 #[cfg(test)]

@@ -51,14 +51,17 @@ pub fn plan_notices(
     if !is_silenced {
         let notifiers = rule.map_or(Cow::Borrowed(&[][..]), |rule| notifiers_for(rule, team));
         let fallbacks = active_fallbacks(&notifiers, alert, policy, suppression);
-        let mut candidates: Vec<&NotifierName> = notifiers
-            .iter()
-            .chain(alert.notified.keys())
-            .chain(fallbacks.keys().copied())
-            .collect();
-        candidates.sort_unstable();
-        candidates.dedup();
-        for notifier in candidates {
+        let own = notifiers.iter().map(|name| (name, true));
+        let former = alert.notified.keys();
+        let former = former
+            .filter(|name| !notifiers.contains(name))
+            .map(|name| (name, fallbacks.contains_key(name)));
+        let new_fallbacks = fallbacks.keys().copied();
+        let new_fallbacks = new_fallbacks
+            .filter(|name| !alert.notified.contains_key(*name))
+            .map(|name| (name, true));
+        // Most alerts change nothing. For them this allocates nothing: the goal is 100,000 alerts in 50 ms.
+        for (notifier, is_notified) in own.chain(former).chain(new_fallbacks) {
             let Some(settings) = policy.notifiers.get(notifier) else {
                 continue;
             };
@@ -71,7 +74,7 @@ pub fn plan_notices(
                 alert,
                 rule,
                 settings,
-                is_notified: notifiers.contains(notifier) || fallbacks.contains_key(notifier),
+                is_notified,
                 acknowledged: suppression.acknowledged,
                 now,
             };

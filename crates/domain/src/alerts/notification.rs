@@ -5,7 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::alerts::alert::{AbsoluteThreshold, EndedBy, Identity};
+use crate::alerts::alert::{AbsoluteThreshold, Alert, EndedBy, Identity, State};
 use crate::org::events::Event;
 use crate::rules::watch::{Quantity, Watch};
 use crate::units::ids::{ApiKeyId, ModelName, NotifierName, WorkspaceId};
@@ -163,6 +163,40 @@ pub struct Fact {
 }
 
 impl Fact {
+    /// Returns what the record of an alert states, in UTC, without what only a measurement or a rule knows.
+    pub fn of(alert: &Alert, subject_name: &str, decided_at: Timestamp) -> Fact {
+        let (ended_by, ended_at) = match &alert.state {
+            State::Pending { .. } | State::Firing { .. } => (None, None),
+            State::Ended { by, at, .. } => (Some(*by), Some(*at)),
+        };
+        Fact {
+            identity: alert.identity.clone(),
+            sequence: alert.sequence,
+            reason: ended_by.map_or(Reason::First, |_| Reason::Resolved),
+            ended_by,
+            in_place_of: None,
+            is_late: alert.is_late,
+            is_fired_and_resolved: false,
+            subject_name: subject_name.to_owned(),
+            watch: alert.watch,
+            span: alert.span,
+            zone_name: "UTC".to_owned(),
+            value: alert.value,
+            is_lower_bound: false,
+            limit: alert.limit,
+            threshold: alert.threshold().clone(),
+            firing_since: alert.firing_since.unwrap_or(alert.identity.started_at),
+            ended_at,
+            decided_at,
+            as_of: Some(decided_at),
+            labels: BTreeMap::new(),
+            top: Vec::new(),
+            forecast: None,
+            reconciled: None,
+            creator: None,
+        }
+    }
+
     /// Returns whether the alert still fires, but below the notifier's minimum severity. Stateful receivers treat it as
     /// resolved.
     pub fn is_below_minimum(&self) -> bool {

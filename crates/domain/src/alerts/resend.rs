@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::alerts::alert::{AbsoluteThreshold, Alert, EndedBy, State};
+use crate::alerts::alert::{Alert, State};
 use crate::alerts::notices;
-use crate::alerts::notification::{Fact, Reason};
+use crate::alerts::notification::Fact;
 use crate::org::events::Event;
 use crate::rules::rule::{Rule, Severity};
 use crate::units::ids::NotifierName;
@@ -123,44 +123,24 @@ fn fact(
     now: Timestamp,
 ) -> Option<Fact> {
     let alert = &decided.alert;
-    let (threshold, ended): (&AbsoluteThreshold, Option<(EndedBy, Timestamp)>) = match &alert.state
-    {
+    let ended_at = match &alert.state {
         State::Pending { .. } => return None,
-        State::Firing { threshold, .. } => (threshold, None),
+        State::Firing { .. } => None,
         // A time in the future was recorded by a wrong clock.
-        State::Ended { by, at, threshold } => (threshold, Some((*by, (*at).min(now)))),
+        State::Ended { at, .. } => Some((*at).min(now)),
     };
     let notifiers = notices::notifiers_for(rule, decided.team.as_ref());
-    let is_notified = notifiers.contains(&target.name) && threshold.severity >= target.min_severity;
+    let is_notified =
+        notifiers.contains(&target.name) && alert.threshold().severity >= target.min_severity;
     let is_shown =
-        ended.is_none_or(|(_, at)| target.send_resolved && target.may_show_firing(at, now));
+        ended_at.is_none_or(|at| target.send_resolved && target.may_show_firing(at, now));
     // An alert that ended without firing was never sent.
-    let firing_since = alert.firing_since.filter(|_| is_notified && is_shown)?;
-    Some(Fact {
-        identity: alert.identity.clone(),
-        sequence: alert.sequence,
-        reason: ended.map_or(Reason::First, |_| Reason::Resolved),
-        ended_by: ended.map(|(by, _)| by),
-        is_late: alert.is_late,
-        in_place_of: None,
-        is_fired_and_resolved: false,
-        subject_name: decided.subject_name.clone(),
-        watch: alert.watch,
-        span: alert.span,
+    let is_sent = alert.firing_since.is_some() && is_notified && is_shown;
+    is_sent.then(|| Fact {
+        ended_at,
         zone_name: rule.zone.name.to_string(),
-        value: alert.value,
-        is_lower_bound: false,
-        limit: alert.limit,
-        threshold: threshold.clone(),
-        firing_since,
-        ended_at: ended.map(|(_, at)| at),
-        decided_at: decided.at,
-        as_of: Some(decided.at),
         labels: rule.labels.clone(),
-        top: Vec::new(),
-        forecast: None,
-        reconciled: None,
-        creator: None,
+        ..Fact::of(alert, &decided.subject_name, decided.at)
     })
 }
 
@@ -206,7 +186,7 @@ pub fn labels(fact: &Fact) -> LabelSet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alerts::alert::{Identity, Observed, Slot};
+    use crate::alerts::alert::{AbsoluteThreshold, EndedBy, Identity, Observed, Slot};
     use crate::rules::rule::{Condition, Limit, PeriodLimit};
     use crate::rules::watch::Watch;
     use crate::units::period::Period;

@@ -2,14 +2,17 @@
 
 use crate::alerts::alert::Slot;
 use crate::alerts::measure::lifecycle_subjects;
-use crate::figures::counting::{covers_organization, is_part_counted, is_team_counted};
+use crate::figures::counting::{
+    covers_organization, is_key_counted, is_model_counted, is_part_counted, is_team_counted,
+    is_user_counted,
+};
 use crate::figures::snapshot::OrganizationSnapshot;
 use crate::org::directory::Presence;
 use crate::org::teams;
 use crate::rules::rule::Rule;
 use crate::rules::watch::Watch;
 use crate::units::ids::UNASSIGNED;
-use crate::units::matcher::Glob;
+use crate::units::matcher::Team;
 use crate::units::subject::SubjectKind;
 
 /// Whether a rule still covers a subject, by the directory and the configuration.
@@ -62,36 +65,13 @@ fn of_figure(rule: &Rule, slot: &Slot, snapshot: &OrganizationSnapshot<'_>) -> S
                     && (has_key_teams || is_team_counted(rule, team.unwrap_or(UNASSIGNED)))
             }
         },
-        SubjectKind::Model => rule
-            .matcher
-            .model
-            .as_ref()
-            .is_none_or(|glob| glob.matches(&subject.id)),
-        SubjectKind::ApiKey => {
-            let glob = rule.matcher.api_key.as_ref();
-            let name = snapshot.directory.key_name(&subject.id);
-            glob.is_none_or(|glob| glob.matches(&subject.id) || glob.matches(name))
-        }
-        SubjectKind::User => {
-            let glob = rule.matcher.user.as_ref();
-            let user = snapshot.directory.users.get(&*subject.id);
-            let is_named = |glob: &Glob| {
-                user.is_some_and(|of| glob.matches(&of.email) || glob.matches(&of.name))
-            };
-            glob.is_none_or(|glob| glob.matches(&subject.id) || is_named(glob))
-        }
+        SubjectKind::Model => is_model_counted(rule, &subject.id),
+        SubjectKind::ApiKey => is_key_counted(rule, &subject.id, snapshot),
+        SubjectKind::User => is_user_counted(rule, &subject.id, snapshot),
         SubjectKind::Team => {
-            let exists = *subject.id == *UNASSIGNED
-                || snapshot
-                    .teams
-                    .iter()
-                    .any(|team| team.name.as_str() == &*subject.id);
-            exists
-                && rule
-                    .matcher
-                    .team
-                    .as_ref()
-                    .is_none_or(|glob| glob.matches(&subject.id))
+            let is_named = |team: &Team| team.name.as_str() == &*subject.id;
+            let exists = &*subject.id == UNASSIGNED || snapshot.teams.iter().any(is_named);
+            exists && is_team_counted(rule, &subject.id)
         }
     };
     if is_inside {

@@ -6,7 +6,6 @@ use crate::org::teams;
 use crate::rules::rule::Rule;
 use crate::rules::watch::{Quantity, Watch};
 use crate::units::ids::{HIDDEN, UNATTRIBUTED};
-use crate::units::matcher::Glob;
 use crate::units::money::Usd;
 use crate::units::privacy::UserNaming;
 use crate::units::subject::{Subject, SubjectKind};
@@ -33,9 +32,8 @@ pub fn is_counted_for(
     let name = snapshot.directory.name_of(workspace_id);
     let team = teams::for_usage(snapshot.teams, snapshot.directory, workspace_id, usage_key);
     let is_subject = subject.kind != SubjectKind::Team || *subject.id == *team;
-    let matches = |glob: &Option<Glob>| glob.as_ref().is_none_or(|glob| glob.matches(team));
     is_subject
-        && matches(&rule.matcher.team)
+        && is_team_counted(rule, team)
         && is_part_counted(rule, workspace_id, name)
         && is_cell_counted(rule, snapshot, usage_key)
 }
@@ -99,32 +97,42 @@ pub fn is_team_counted(rule: &Rule, team: &str) -> bool {
     glob.is_none_or(|glob| glob.matches(team))
 }
 
+/// Returns whether a rule counts a model.
+pub fn is_model_counted(rule: &Rule, model: &str) -> bool {
+    let glob = rule.matcher.model.as_ref();
+    glob.is_none_or(|glob| glob.matches(model))
+}
+
+/// Returns whether a rule counts an API key, by id or name.
+pub fn is_key_counted(rule: &Rule, id: &str, snapshot: &OrganizationSnapshot<'_>) -> bool {
+    let glob = rule.matcher.api_key.as_ref();
+    glob.is_none_or(|glob| glob.matches(id) || glob.matches(snapshot.directory.key_name(id)))
+}
+
+/// Returns whether a rule counts a user, by id, email or name.
+pub fn is_user_counted(rule: &Rule, id: &str, snapshot: &OrganizationSnapshot<'_>) -> bool {
+    rule.matcher.user.as_ref().is_none_or(|glob| {
+        let user = snapshot.directory.users.get(id);
+        let is_named =
+            user.is_some_and(|user| glob.matches(&user.email) || glob.matches(&user.name));
+        is_named || glob.matches(id)
+    })
+}
+
 /// Returns whether a rule counts usage by its model, key and user.
 pub fn is_cell_counted(
     rule: &Rule,
     snapshot: &OrganizationSnapshot<'_>,
     usage_key: &UsageKey,
 ) -> bool {
-    let matcher = &rule.matcher;
-    let has_model = matcher
-        .model
-        .as_ref()
-        .is_none_or(|glob| glob.matches(usage_key.model.as_str()));
-    let has_key = matcher.api_key.as_ref().is_none_or(|glob| {
-        let key = key_of(usage_key);
-        glob.matches(key) || glob.matches(snapshot.directory.key_name(key))
-    });
-    let has_user = matcher.user.as_ref().is_none_or(|glob| {
-        let user = usage_key
-            .user
-            .as_ref()
-            .map_or(UNATTRIBUTED, |user| user.as_str());
-        let person = snapshot.directory.users.get(user);
-        glob.matches(user)
-            || person
-                .is_some_and(|person| glob.matches(&person.email) || glob.matches(&person.name))
-    });
-    has_model && has_key && has_user
+    let user = usage_key.user.as_ref();
+    is_model_counted(rule, usage_key.model.as_str())
+        && is_key_counted(rule, key_of(usage_key), snapshot)
+        && is_user_counted(
+            rule,
+            user.map_or(UNATTRIBUTED, |user| user.as_str()),
+            snapshot,
+        )
 }
 
 /// The usage that a rule counts, with its globs matched once for all parts.

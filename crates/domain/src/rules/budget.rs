@@ -34,12 +34,10 @@ impl BudgetEntry {
     }
 
     fn overlaps(&self, other: &BudgetEntry) -> bool {
-        let starts_before_end_of =
-            |one: &BudgetEntry, other: &BudgetEntry| match (one.from, other.until) {
-                (Some(from), Some(until)) => from <= until,
-                (None, _) | (_, None) => true,
-            };
-        starts_before_end_of(self, other) && starts_before_end_of(other, self)
+        let is_in_order = |from: Option<Date>, until: Option<Date>| {
+            from.is_none_or(|from| until.is_none_or(|until| from <= until))
+        };
+        is_in_order(self.from, other.until) && is_in_order(other.from, self.until)
     }
 }
 

@@ -184,6 +184,23 @@ pub struct EventRule {
     pub severity: Severity,
 }
 
+impl EventRule {
+    /// Creates a rule for an event with the default time and severity.
+    pub fn new(event: Event) -> EventRule {
+        EventRule {
+            event,
+            time: event.timing().duration(),
+            severity: match event {
+                Event::WorkspaceCreated | Event::KeyCreated => Severity::Info,
+                Event::KeyIdle | Event::KeyExpiring | Event::UserIdle | Event::LimitRemoved => {
+                    Severity::Warning
+                }
+                Event::KeyOfRemovedUser => Severity::Critical,
+            },
+        }
+    }
+}
+
 /// A rule as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {

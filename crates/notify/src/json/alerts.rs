@@ -22,26 +22,16 @@ const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
 pub fn payload(envelope: &Envelope<'_>, facts: &[Fact]) -> Value {
     let is_firing = facts.iter().any(|fact| fact.reason != Reason::Resolved);
     let labels: Vec<Texts> = facts.iter().map(labels).collect();
-    let annotations: Vec<Texts> = facts
-        .iter()
-        .map(|fact| annotations(fact, envelope.links))
-        .collect();
+    let links = envelope.links;
+    let annotations: Vec<Texts> = facts.iter().map(|fact| annotations(fact, links)).collect();
     let common_labels = common(&labels);
-    let group_labels: Texts = common_labels
-        .iter()
-        .filter(|(name, _)| matches!(name.as_str(), "alertname" | "organization"))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
+    let mut group_labels = common_labels.clone();
+    group_labels.retain(|name, _| matches!(name.as_str(), "alertname" | "organization"));
+    let texts = labels.iter().zip(&annotations);
     let alerts: Vec<Value> = facts
         .iter()
-        .zip(labels.iter().zip(&annotations))
-        .map(|(fact, (labels, annotations))| {
-            let page = envelope
-                .links
-                .alert_page(&fact.identity)
-                .unwrap_or_default();
-            alert(fact, labels, annotations, &page)
-        })
+        .zip(texts)
+        .map(|(fact, (labels, annotations))| alert(fact, labels, annotations, links))
         .collect();
     json!({
         "version": "4",
@@ -52,7 +42,7 @@ pub fn payload(envelope: &Envelope<'_>, facts: &[Fact]) -> Value {
         "groupLabels": group_labels,
         "commonLabels": common_labels,
         "commonAnnotations": common(&annotations),
-        "externalURL": envelope.links.external_url.as_deref().unwrap_or_default(),
+        "externalURL": links.external_url.as_deref().unwrap_or_default(),
         "alerts": alerts,
         "spendwatch": {
             "id": envelope.id,
@@ -86,7 +76,7 @@ fn common(all: &[Texts]) -> Texts {
     common
 }
 
-fn alert(fact: &Fact, labels: &Texts, annotations: &Texts, page: &str) -> Value {
+fn alert(fact: &Fact, labels: &Texts, annotations: &Texts, links: &Links) -> Value {
     let is_firing = fact.reason != Reason::Resolved;
     let ended_at = match fact.ended_at {
         _ if is_firing => NOT_ENDED.to_owned(),
@@ -99,7 +89,7 @@ fn alert(fact: &Fact, labels: &Texts, annotations: &Texts, page: &str) -> Value 
         "annotations": annotations,
         "startsAt": fact.firing_since.to_string(),
         "endsAt": ended_at,
-        "generatorURL": page,
+        "generatorURL": links.alert_page(&fact.identity).unwrap_or_default(),
         "fingerprint": fact.identity.fingerprint(),
         "spendwatch": figures(fact),
     })

@@ -1,6 +1,6 @@
 //! The exact figures of an alert, as decimal strings.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::wording::watches;
 use spendwatch_domain::alerts::alert::EndedBy;
@@ -11,31 +11,15 @@ use spendwatch_domain::units::money::overage_percent;
 
 /// Returns the figures of an alert.
 pub fn figures(fact: &Fact) -> Value {
-    let mut figures = Map::new();
     let limit = fact.limit.filter(|_| fact.event().is_none());
-    let overage = limit.and_then(|limit| overage_percent(limit, fact.value));
-    match fact.event() {
-        Some((event, moment)) => {
-            let moment = moment.map(|at| at.to_string());
-            figures.insert("event".to_owned(), event.as_str().into());
-            figures.insert("moment".to_owned(), moment.into());
-            figures.insert("made_by".to_owned(), fact.creator.clone().into());
-        }
-        None => {
-            let unit = fact.watch.unit();
-            let limit = limit.map(|limit| unit.decimal(limit));
-            let key = watches::wording(fact.watch).key.to_owned();
-            figures.insert(key, unit.decimal(fact.value).into());
-            figures.insert(keys(unit).limit.to_owned(), limit.into());
-        }
-    }
-    let rest = json!({
+    let top = fact.top.iter().map(|part| contributor(fact.watch, part));
+    let mut figures = json!({
         "watch": fact.watch.as_str(),
         "is_lower_bound": fact.is_lower_bound,
         "is_late": fact.is_late,
         "is_fired_and_resolved": fact.is_fired_and_resolved,
         "threshold": &*fact.threshold.text,
-        "overage_percent": overage,
+        "overage_percent": limit.and_then(|limit| overage_percent(limit, fact.value)),
         "forecast_usd": fact.forecast.map(|usd| usd.to_string()),
         "sequence": fact.sequence,
         "reason": fact.public_reason().as_str(),
@@ -45,28 +29,28 @@ pub fn figures(fact: &Fact) -> Value {
         "period_start": fact.span.start.to_string(),
         "period_end": fact.span.end.to_string(),
         "time_zone": fact.zone_name,
-        "top": fact.top.iter().map(|part| contributor(fact.watch, part)).collect::<Vec<_>>(),
+        "top": top.collect::<Vec<_>>(),
     });
-    if let Value::Object(rest) = rest {
-        figures.extend(rest);
+    if let Some((event, moment)) = fact.event() {
+        figures["event"] = json!(event.as_str());
+        figures["moment"] = json!(moment.map(|at| at.to_string()));
+        figures["made_by"] = json!(fact.creator);
+    } else {
+        let unit = fact.watch.unit();
+        figures[watches::wording(fact.watch).key] = json!(unit.decimal(fact.value));
+        figures[keys(unit).limit] = json!(limit.map(|limit| unit.decimal(limit)));
     }
     if let Some(absent) = &fact.in_place_of {
-        figures.insert("in_place_of".to_owned(), absent.as_str().into());
+        figures["in_place_of"] = json!(absent.as_str());
     }
     if let Some(sides) = &fact.reconciled {
         let unpriced: Vec<&str> = sides.unpriced.iter().map(ModelName::as_str).collect();
-        figures.insert("billed_usd".to_owned(), sides.billed.to_string().into());
-        figures.insert(
-            "estimated_usd".to_owned(),
-            sides.estimated.to_string().into(),
-        );
-        figures.insert(
-            "uncertain_usd".to_owned(),
-            sides.uncertain.to_string().into(),
-        );
-        figures.insert("unpriced_models".to_owned(), unpriced.into());
+        figures["billed_usd"] = json!(sides.billed.to_string());
+        figures["estimated_usd"] = json!(sides.estimated.to_string());
+        figures["uncertain_usd"] = json!(sides.uncertain.to_string());
+        figures["unpriced_models"] = json!(unpriced);
     }
-    Value::Object(figures)
+    figures
 }
 
 /// Keys of a unit's figures.

@@ -41,21 +41,16 @@ pub fn fields(fact: &Fact) -> Vec<MessageField> {
         fields.extend(fact.limit.and_then(|limit| used(fact, limit)));
     }
     fields.push(field("Threshold", threshold(fact)));
-    if let Some(forecast) = fact.forecast.filter(|_| fact.reason != Reason::Resolved) {
-        fields.push(field("Forecast", forecast_text(fact, forecast.pico())));
-    }
+    let forecast = fact.forecast.filter(|_| fact.reason != Reason::Resolved);
+    fields.extend(forecast.map(|usd| field("Forecast", forecast_text(fact, usd.pico()))));
     if let Some(period) = periods::period(fact) {
         let between = formatting::time_range(fact.span, &fact.zone_name);
         fields.push(field("Period", format!("{period}, {between}")));
     }
     fields.push(field("Firing since", time(fact.firing_since)));
-    if let Some(ended_at) = fact.ended_at {
-        fields.push(field("Ended", time(ended_at)));
-    }
-    fields.push(field(
-        "Data as of",
-        fact.as_of.map_or("no data yet".to_owned(), time),
-    ));
+    fields.extend(fact.ended_at.map(|at| field("Ended", time(at))));
+    let as_of = fact.as_of.map_or("no data yet".to_owned(), time);
+    fields.push(field("Data as of", as_of));
     fields.push(field("Rule", rule(fact)));
     fields
 }
@@ -80,17 +75,15 @@ fn field(name: &'static str, value: String) -> MessageField {
 
 fn reconciliation_fields(reconciled: &Reconciled) -> [MessageField; 2] {
     let gap = formatting::dollars(reconciled.gap());
-    let gap_text = match formatting::share(reconciled.estimated.pico(), reconciled.gap().pico()) {
-        Some(share) => format!("gap {gap} ({share})"),
-        None => format!("gap {gap}"),
-    };
+    let share = formatting::share(reconciled.estimated.pico(), reconciled.gap().pico());
+    let share = share.map_or(String::new(), |share| format!(" ({share})"));
     let estimated = formatting::dollars(reconciled.estimated);
     let uncertain = formatting::uncertain_part(reconciled.uncertain);
     [
         field("Billed", formatting::dollars(reconciled.billed)),
         field(
             "Estimated",
-            format!("{estimated} from list prices{uncertain}, {gap_text}"),
+            format!("{estimated} from list prices{uncertain}, gap {gap}{share}"),
         ),
     ]
 }
@@ -120,13 +113,11 @@ fn threshold(fact: &Fact) -> String {
 
 fn forecast_text(fact: &Fact, forecast: Quantity) -> String {
     let amount = formatting::quantity(Unit::Usd, forecast);
-    match fact
+    let share = fact
         .limit
-        .and_then(|limit| formatting::share(limit, forecast))
-    {
-        Some(share) => format!("{amount} by the end of the period, {share} of the limit"),
-        None => format!("{amount} by the end of the period"),
-    }
+        .and_then(|limit| formatting::share(limit, forecast));
+    let share = share.map_or(String::new(), |share| format!(", {share} of the limit"));
+    format!("{amount} by the end of the period{share}")
 }
 
 /// `workspace-month, organization acme, cost_center platform`.

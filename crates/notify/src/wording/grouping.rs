@@ -16,13 +16,9 @@ pub struct RuleFacts<'a> {
     pub n_shown: usize,
 }
 
-/// Groups by rule and organization, the group of the worst alert first, without lines.
-pub fn by_rule(facts: &[Fact]) -> Vec<RuleFacts<'_>> {
-    by_rule_with_lines(facts, 0)
-}
-
-/// Groups as [`by_rule`], with a line for each of the first `max_lines` facts, which are the worst.
-pub fn by_rule_with_lines(facts: &[Fact], max_lines: usize) -> Vec<RuleFacts<'_>> {
+/// Groups by rule and organization, the group of the worst alert first. The first `max_lines` facts, which are the worst, have
+/// a line each.
+pub fn by_rule(facts: &[Fact], max_lines: usize) -> Vec<RuleFacts<'_>> {
     let mut groups: Vec<RuleFacts<'_>> = Vec::new();
     for (index, fact) in facts.iter().enumerate() {
         let (rule, organization) = (&fact.identity.slot.rule, &fact.identity.organization);
@@ -47,11 +43,8 @@ pub fn by_rule_with_lines(facts: &[Fact], max_lines: usize) -> Vec<RuleFacts<'_>
 /// Returns `$12,345.00 of $10,000.00 in total`, or the maximum for values that cannot be summed. Resolved alerts only count
 /// if no other fires.
 pub fn totals(facts: &[&Fact]) -> String {
-    let firing: Vec<&Fact> = facts
-        .iter()
-        .copied()
-        .filter(|fact| fact.reason != Reason::Resolved)
-        .collect();
+    let is_firing = |fact: &&Fact| fact.reason != Reason::Resolved;
+    let firing: Vec<&Fact> = facts.iter().copied().filter(is_firing).collect();
     let facts = if firing.is_empty() { facts } else { &firing };
     let Some(watch) = facts.first().map(|fact| fact.watch) else {
         return String::new();

@@ -10,7 +10,7 @@ use spendwatch_domain::units::plural::counted;
 use crate::envelope::Envelope;
 use crate::wording::advice::Advice;
 use crate::wording::details::{self, MessageField};
-use crate::wording::grouping::{RuleFacts, by_rule, by_rule_with_lines, totals};
+use crate::wording::grouping::{RuleFacts, by_rule, totals};
 use crate::wording::watches::advise;
 use crate::wording::{contributors, headline, resolution};
 use crate::wording::{formatting, periods};
@@ -213,7 +213,7 @@ fn counts(facts: &[Fact]) -> String {
 }
 
 fn totals_by_rule(facts: &[Fact]) -> String {
-    let groups = by_rule(facts);
+    let groups = by_rule(facts, 0);
     let total = |group: &RuleFacts<'_>| {
         let rule = formatting::clean(group.rule.as_str());
         format!("{rule}: {}", totals(&group.facts))
@@ -236,7 +236,7 @@ fn detail(fact: &Fact, envelope: &Envelope<'_>) -> AlertDetail {
 }
 
 fn roundup(facts: &[Fact], envelope: &Envelope<'_>, max_lines: usize) -> AlertList {
-    let groups = by_rule_with_lines(facts, max_lines);
+    let groups = by_rule(facts, max_lines);
     let (shown, rest) = groups.split_at(groups.len().min(MAX_GROUPS));
     let n_rest: usize = rest.iter().map(|group| group.facts.len()).sum();
     let has_totals = groups.len() > 1;

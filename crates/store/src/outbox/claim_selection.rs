@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
+use crate::db::values::StoredTime;
 use crate::error::StoreErrorCause;
-use crate::values::StoredTime;
 use spendwatch_domain::units::ids::NotifierName;
 
 /// Maximum number of messages that are folded into one, itself included.
@@ -20,9 +20,9 @@ const MAX_PASSED_ROWS: usize = 2000;
 
 /// The columns of a waiting row that the selection needs.
 #[derive(Debug, Clone)]
-pub(super) struct WaitingRow {
-    pub(super) position: i64,
-    pub(super) recipient: Option<String>,
+pub(crate) struct WaitingRow {
+    pub(crate) position: i64,
+    pub(crate) recipient: Option<String>,
     next_attempt: Timestamp,
     /// Its content is fixed, because it had an attempt, is a replay, or is a digest.
     is_frozen: bool,
@@ -47,19 +47,19 @@ impl BlockedAlerts {
 
 /// The row to claim, and the rows to fold into it.
 #[derive(Debug)]
-pub(super) struct ClaimSelection {
+pub(crate) struct ClaimSelection {
     now: Timestamp,
     /// Position of the only row that may be claimed.
     only: Option<i64>,
     blocked: BlockedAlerts,
-    pub(super) chosen: Option<WaitingRow>,
-    pub(super) folded: Vec<WaitingRow>,
+    pub(crate) chosen: Option<WaitingRow>,
+    pub(crate) folded: Vec<WaitingRow>,
     n_facts: usize,
     n_passed: usize,
 }
 
 impl ClaimSelection {
-    pub(super) fn new(now: Timestamp) -> ClaimSelection {
+    pub(crate) fn new(now: Timestamp) -> ClaimSelection {
         ClaimSelection {
             now,
             only: None,
@@ -72,7 +72,7 @@ impl ClaimSelection {
     }
 
     /// Selects the given row, and folds as usual.
-    pub(super) fn only(probe: &WaitingRow, now: Timestamp) -> ClaimSelection {
+    pub(crate) fn only(probe: &WaitingRow, now: Timestamp) -> ClaimSelection {
         ClaimSelection {
             only: Some(probe.position),
             ..ClaimSelection::new(now)
@@ -80,7 +80,7 @@ impl ClaimSelection {
     }
 
     /// Breaks as soon as no later row can change the selection.
-    pub(super) fn consider(&mut self, row: WaitingRow) -> ControlFlow<()> {
+    pub(crate) fn consider(&mut self, row: WaitingRow) -> ControlFlow<()> {
         let can_go = row.next_attempt <= self.now && !self.blocked.blocks(&row);
         let Some(first) = &self.chosen else {
             if !can_go || self.only.is_some_and(|only| only != row.position) {
@@ -111,15 +111,15 @@ impl ClaimSelection {
 /// The row with which a parked notifier is probed: the one waiting longest since its last attempt or its decision, so that
 /// a message that is itself the problem does not block the others.
 #[derive(Debug)]
-pub(super) struct ProbeSelection {
+pub(crate) struct ProbeSelection {
     now: Timestamp,
     blocked: BlockedAlerts,
-    pub(super) chosen: Option<WaitingRow>,
+    pub(crate) chosen: Option<WaitingRow>,
     n_considered: usize,
 }
 
 impl ProbeSelection {
-    pub(super) fn new(now: Timestamp) -> ProbeSelection {
+    pub(crate) fn new(now: Timestamp) -> ProbeSelection {
         ProbeSelection {
             now,
             blocked: BlockedAlerts::default(),
@@ -128,7 +128,7 @@ impl ProbeSelection {
         }
     }
 
-    pub(super) fn consider(&mut self, row: WaitingRow) -> ControlFlow<()> {
+    pub(crate) fn consider(&mut self, row: WaitingRow) -> ControlFlow<()> {
         let can_go = row.next_attempt <= self.now && !self.blocked.blocks(&row);
         let is_better = self
             .chosen
@@ -145,14 +145,14 @@ impl ProbeSelection {
 
 /// When the first row that is not blocked is due.
 #[derive(Debug)]
-pub(super) struct DueSearch {
+pub(crate) struct DueSearch {
     now: Timestamp,
     blocked: BlockedAlerts,
-    pub(super) earliest: Option<Timestamp>,
+    pub(crate) earliest: Option<Timestamp>,
 }
 
 impl DueSearch {
-    pub(super) fn new(now: Timestamp) -> DueSearch {
+    pub(crate) fn new(now: Timestamp) -> DueSearch {
         DueSearch {
             now,
             blocked: BlockedAlerts::default(),
@@ -161,7 +161,7 @@ impl DueSearch {
     }
 
     /// Breaks at a row that is already due.
-    pub(super) fn consider(&mut self, row: WaitingRow) -> ControlFlow<()> {
+    pub(crate) fn consider(&mut self, row: WaitingRow) -> ControlFlow<()> {
         if !self.blocked.blocks(&row) {
             let due = row.next_attempt;
             self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
@@ -181,7 +181,7 @@ fn stop_if(is_over: bool) -> ControlFlow<()> {
 
 /// Passes a notifier's waiting rows in the order of their decision to `visit` until it breaks, without reading the rest of a
 /// backlog.
-pub(super) fn for_each_waiting(
+pub(crate) fn for_each_waiting(
     db: &Connection,
     notifier: &NotifierName,
     mut visit: impl FnMut(WaitingRow) -> ControlFlow<()>,

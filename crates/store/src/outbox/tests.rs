@@ -1,7 +1,7 @@
 use super::*;
 use crate::decisions::Commit;
 use crate::digests::DigestProgress;
-use crate::messages::{MessageFilter, MessageState, OutboxCounts};
+use crate::outbox::messages::{MessageFilter, MessageState, OutboxCounts};
 use crate::samples::{ORGANIZATION, at, digest, fact, resume_state, store};
 use spendwatch_domain::alerts::notification::Reason::{self, Escalated, First, Lowered, Resolved};
 

@@ -80,7 +80,7 @@ impl RestoreKey {
         let status = key.status(now);
         if status != Revocation::Inactive.as_str() {
             let text = format!("key `{}` is {status}, expected an inactive key", self.key);
-            return Err(CommandError::Failed(context.with_organization(&text)));
+            return Err(context.failed(&text));
         }
         let change = AdminChange::RestoreKey {
             key: key.listed.id.clone(),

@@ -7,10 +7,10 @@ use clap::Args;
 use crate::admin::batch::StopFlag;
 use crate::admin::key::{self, KeyOutcome};
 use crate::cli::admin::confirmation::DryRun;
-use crate::cli::admin::context::{CommandContext, EXIT_PARTIAL, expiry};
+use crate::cli::admin::context::{CommandContext, expiry};
 use crate::cli::admin::secret_destination::SecretDestination;
 use crate::cli::admin::steps::{self, PlannedStep};
-use crate::cli::globals::CommandError;
+use crate::cli::globals::{CommandError, EXIT_PARTIAL};
 use spendwatch_domain::admin::change::AdminChange;
 use spendwatch_domain::admin::server::Capability;
 

@@ -10,8 +10,9 @@ use crate::cli::admin::keys::selection::{KeySelection, KeysWithUsage};
 use crate::cli::admin::spend::KnownSpend;
 use crate::cli::admin::users::parse_duration;
 use crate::cli::globals::CommandError;
-use crate::table::{Cell, OutputTable, hidden, id, shown};
+use crate::table::{OutputTable, TableBuilder};
 use spendwatch_domain::admin::selection::{KeyDetails, KeyFilter};
+use spendwatch_domain::units::ids::{ActorId, WorkspaceId};
 use spendwatch_domain::units::plural::counted;
 
 /// Arguments of `keys list`.
@@ -62,41 +63,25 @@ fn table(
     spend: &KnownSpend,
     now: Timestamp,
 ) -> OutputTable {
-    let row = |key: &&KeyDetails| {
-        let listed = &key.listed;
-        let month = spend.by_key(&listed.id);
-        vec![
-            Cell::Text(listed.name.clone()),
-            Cell::Text(key.status(now).to_owned()),
-            Cell::text_or_empty(known.workspace(listed.workspace.as_ref())),
-            Cell::text_or_empty(listed.workspace.as_ref().map(ToString::to_string)),
-            Cell::time_or_empty(listed.last_used_at),
-            Cell::time_or_empty(key.idle_since),
-            month.map_or(Cell::Empty, Cell::Money),
-            Cell::text_or_empty(known.creator(key)),
-            Cell::text_or_empty(key.creator().map(ToString::to_string)),
-            Cell::time_or_empty(listed.created_at),
-            Cell::time_or_empty(listed.expires_at),
-            Cell::text_or_empty(listed.hint.clone()),
-            Cell::Text(listed.id.to_string()),
-        ]
-    };
-    OutputTable {
-        columns: vec![
-            shown("name", "NAME"),
-            shown("status", "STATUS"),
-            shown("workspace", "WORKSPACE"),
-            hidden("workspace_id"),
-            hidden("last_used_at"),
-            shown("idle_since", "LAST USED"),
-            shown("month_spend_usd", "MONTH $"),
-            shown("created_by", "CREATED BY"),
-            hidden("created_by_id"),
-            hidden("created_at"),
-            shown("expires_at", "EXPIRES"),
-            hidden("hint"),
-            id("id", "ID"),
-        ],
-        rows: keys.iter().map(row).collect(),
-    }
+    TableBuilder::new(keys)
+        .shown("name", "NAME", |key| &key.listed.name)
+        .shown("status", "STATUS", |key| key.status(now))
+        .shown("workspace", "WORKSPACE", |key| {
+            known.workspace(key.listed.workspace.as_ref())
+        })
+        .hidden("workspace_id", |key| {
+            key.listed.workspace.as_ref().map(WorkspaceId::as_str)
+        })
+        .hidden("last_used_at", |key| key.listed.last_used_at)
+        .shown("idle_since", "LAST USED", |key| key.idle_since)
+        .shown("month_spend_usd", "MONTH $", |key| {
+            spend.by_key(&key.listed.id)
+        })
+        .shown("created_by", "CREATED BY", |key| known.creator(key))
+        .hidden("created_by_id", |key| key.creator().map(ActorId::as_str))
+        .hidden("created_at", |key| key.listed.created_at)
+        .shown("expires_at", "EXPIRES", |key| key.listed.expires_at)
+        .hidden("hint", |key| key.listed.hint.as_deref())
+        .id("id", "ID", |key| key.listed.id.as_str())
+        .build()
 }

@@ -16,8 +16,7 @@ use crate::cli::admin::keys::change::{RenameKey, RestoreKey};
 use crate::cli::admin::keys::create::CreateKey;
 use crate::cli::admin::keys::list::ListKeys;
 use crate::cli::admin::keys::revoke::RevokeKeys;
-use crate::cli::globals::{CommandError, Globals};
-use spendwatch_config::source::Environment;
+use crate::cli::globals::CommandError;
 
 /// API keys.
 #[derive(Debug, Subcommand)]
@@ -51,18 +50,13 @@ pub enum Command {
 
 impl Command {
     /// Runs the command.
-    pub async fn run(
-        &self,
-        globals: &Globals,
-        environment: &Environment,
-    ) -> Result<ExitCode, CommandError> {
-        let context = CommandContext::open(globals, environment).await?;
+    pub async fn run(&self, context: &CommandContext<'_>) -> Result<ExitCode, CommandError> {
         match self {
-            Command::List(list) => list.run(&context).await,
-            Command::Create(create) => create.run(&context).await,
-            Command::Rename(rename) => rename.run(&context).await,
-            Command::Revoke(revoke) => revoke.run(&context).await,
-            Command::Restore(restore) => restore.run(&context).await,
+            Command::List(list) => list.run(context).await,
+            Command::Create(create) => create.run(context).await,
+            Command::Rename(rename) => rename.run(context).await,
+            Command::Revoke(revoke) => revoke.run(context).await,
+            Command::Restore(restore) => restore.run(context).await,
         }
     }
 }

@@ -102,7 +102,7 @@ impl RevokeKeys {
             .collect();
         if !unknown.is_empty() && context.service() == ServerKind::Real {
             let text = format!("no API key `{}`", unknown.join("`, `"));
-            return Err(CommandError::Failed(context.with_organization(&text)));
+            return Err(context.failed(&text));
         }
         // Deleted keys are no longer listed, so a rerun only finds the rest.
         if unknown.len() == named.len() {
@@ -110,7 +110,7 @@ impl RevokeKeys {
                 "no API key `{}`; revoked keys are not listed",
                 unknown.join("`, `")
             );
-            return Err(CommandError::Failed(context.with_organization(&text)));
+            return Err(context.failed(&text));
         }
         for id in unknown {
             context

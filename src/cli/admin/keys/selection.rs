@@ -51,13 +51,13 @@ impl KeySelection {
     /// Reads all keys and resolves the options.
     pub async fn read(&self, context: &CommandContext<'_>) -> Result<KeysWithUsage, CommandError> {
         let usage = |error: &dyn std::error::Error| {
-            CommandError::usage(context.with_organization(&error.to_string()))
+            context.usage(error)
         };
         let ledger = Ledger::open(context).await?;
         let workspaces = match self.workspace {
             Some(_) => context.workspaces().await?,
             None => {
-                let read = context.try_workspaces().await;
+                let read = context.workspaces().await;
                 context
                     .or_warn("names of workspaces are", read)?
                     .unwrap_or_default()
@@ -84,7 +84,7 @@ impl KeySelection {
             (false, _) => Vec::new(),
             (true, true) => context.users().await?,
             (true, false) => {
-                let read = context.try_users().await;
+                let read = context.users().await;
                 context
                     .or_warn("names of creators are", read)?
                     .unwrap_or_default()
@@ -107,7 +107,7 @@ impl KeySelection {
         if self.idle.is_some() && context.service() == ServerKind::Real && uses.is_none() {
             let text = "the server does not report when keys were used, and no ledger has it; run `spendwatch run` with this \
                         configuration first, or omit `--idle`";
-            return Err(CommandError::usage(context.with_organization(text)));
+            return Err(context.usage(text));
         }
         let last_use = match &uses {
             Some(uses) => LastUseSource::Ledger(uses),

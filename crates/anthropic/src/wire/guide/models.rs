@@ -7,39 +7,30 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::transport::decode::{self, DecodeError, MAX_COUNT, ResponseLocation};
+use crate::transport::decode::{self, DecodeError, ResponseLocation};
+use crate::wire::field::{Count, Dollars, Field, MAX_COUNT, Row};
 use spendwatch_domain::units::ids::UNATTRIBUTED;
 use spendwatch_domain::usage::bucket::{self, Amounts, Tokens, UsageByKey, UsageKey};
 
 /// Returns the figures of each model, and the rest of the total under `unattributed`, so that they sum to the total. Invalid
 /// models are left out.
-pub fn cells(
-    location: ResponseLocation,
-    whole: Amounts,
-    breakdown: Option<&RawValue>,
-    errors: &mut Vec<DecodeError>,
-) -> UsageByKey {
-    let models = breakdown.map(|raw| read(location, raw));
-    let BreakdownWire(models) = models.map_or_else(BreakdownWire::default, |models| {
-        decode::or_default(models, errors)
-    });
+pub fn cells(row: &mut Row, whole: Amounts, breakdown: Option<&RawValue>) -> UsageByKey {
+    let location = row.location;
+    let models = breakdown.and_then(|raw| row.keep(read(location, raw)));
+    let BreakdownWire(models) = models.unwrap_or_default();
     let mut cells = UsageByKey::new();
     let mut rest = whole;
     for (name, model) in models.iter().filter(|(name, _)| !name.is_empty()) {
-        let Ok(amounts) = model_amounts(location, name, model).map_err(|error| errors.push(error))
-        else {
+        let Some(amounts) = row.keep(model_amounts(location, name, model)) else {
             continue;
         };
         let left = rest - amounts;
         // Keeps sums within 64 bits for any number of models.
         if left.tokens.input.min(left.tokens.output) < -MAX_COUNT {
             let problem = "which raises the models' tokens above 10^15";
-            errors.push(DecodeError::value(
-                location,
-                "model_breakdown",
-                name,
-                problem,
-            ));
+            let field = "model_breakdown";
+            row.errors
+                .push(DecodeError::value(location, field, name, problem));
             continue;
         }
         rest = left;
@@ -61,19 +52,17 @@ fn model_amounts(
     name: &str,
     raw: &RawValue,
 ) -> Result<Amounts, DecodeError> {
-    let model: ModelWire<'_> = decode::read_row(location, raw)?;
+    let model: ModelWire = decode::read_row(location, raw)?;
     let within = format_args!("model_breakdown.{name}");
     let cost = model
         .cost_usd
-        .map(|raw| decode::usd(location, format_args!("{within}.cost_usd"), raw))
-        .transpose()?;
-    let count = |field: &str, raw: Option<&RawValue>| {
-        raw.map_or(Ok(0), |raw| {
-            decode::count(location, format_args!("{within}.{field}"), raw)
-        })
+        .get(location, format_args!("{within}.cost_usd"))?;
+    let count = |field: &str, count: Field<Count>| {
+        let count = count.get(location, format_args!("{within}.{field}"))?;
+        Ok(count.unwrap_or_default().0)
     };
     Ok(Amounts {
-        spend: cost.unwrap_or_default(),
+        spend: cost.unwrap_or_default().0,
         tokens: Tokens {
             input: count("input_tokens", model.input_tokens)?,
             output: count("output_tokens", model.output_tokens)?,
@@ -87,15 +76,12 @@ fn model_amounts(
 #[derive(Default)]
 struct BreakdownWire<'a>(Vec<(String, &'a RawValue)>);
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(expecting = "an object")]
-struct ModelWire<'a> {
-    #[serde(borrow)]
-    input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cost_usd: Option<&'a RawValue>,
+struct ModelWire {
+    input_tokens: Field<Count>,
+    output_tokens: Field<Count>,
+    cost_usd: Field<Dollars>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for BreakdownWire<'a> {

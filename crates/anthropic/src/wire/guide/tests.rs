@@ -1,12 +1,14 @@
 //! Snapshot tests of responses below `tests/wire/guide`, and properties of usage.
 
-use super::lists::{api_keys, users, workspaces};
-use super::organization::organization;
 use super::usage::{MonthUsage, UnreadableUsage, usage, usage_by_month};
-use crate::transport::decode::{DecodeError, MAX_COUNT};
+use crate::transport::decode::DecodeError;
 use crate::transport::json_text;
+use crate::wire::field::MAX_COUNT;
+use crate::wire::lists::{api_keys, users, workspaces};
+use crate::wire::organization::organization;
 use jiff::civil;
 use proptest::prelude::*;
+use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::span::{Day, HourSpan};
 use spendwatch_domain::usage::bucket::{
@@ -80,10 +82,10 @@ fn translate(name: &str, body: &[u8]) -> Result<String, DecodeError> {
         "days" => by(Granularity::Day),
         "months" => usage_by_month(body, first, last)
             .map(|(months, unread)| render_months(&months) + &render_unread(&unread)),
-        "workspaces" => workspaces(body).map(|page| format!("{page:#?}")),
-        "organization" => organization(body).map(|info| format!("{info:#?}")),
-        "keys" => api_keys(body).map(|page| format!("{page:#?}")),
-        "users" => users(body).map(|page| format!("{page:#?}")),
+        "workspaces" => workspaces(ServerKind::Guide, body).map(|page| format!("{page:#?}")),
+        "organization" => organization(ServerKind::Guide, body).map(|info| format!("{info:#?}")),
+        "keys" => api_keys(ServerKind::Guide, body).map(|page| format!("{page:#?}")),
+        "users" => users(ServerKind::Guide, body).map(|page| format!("{page:#?}")),
         other => panic!("no such kind: {other}"),
     }
 }
@@ -181,7 +183,10 @@ proptest! {
             let at = at.min(body.len());
             let end = (at + cut % 7).min(body.len());
             body.splice(at..end, piece.bytes());
-            let _ = (api_keys(&body), users(&body));
+            let _ = (
+                api_keys(ServerKind::Guide, &body),
+                users(ServerKind::Guide, &body),
+            );
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
+use crate::wire::field::{Count, Dollars, Field, Row};
 use crate::wire::guide::models;
 use spendwatch_domain::units::span::{Day, Hour, HourSpan};
 use spendwatch_domain::usage::bucket::{
@@ -100,7 +101,8 @@ fn buckets_of(
     end_of: impl Fn(Hour) -> Hour,
 ) -> Result<(Buckets, UnreadableUsage), DecodeError> {
     let list: ListWire<'_> = decode::read(body)?;
-    if decode::has_more(list.has_more)? {
+    let has_more = list.has_more.get(ResponseLocation::Body, "has_more")?;
+    if has_more == Some(true) {
         return Err(DecodeError::Unfinished);
     }
     let none_requested = HourSpan {
@@ -143,24 +145,18 @@ fn buckets_of(
 struct ListWire<'a> {
     #[serde(borrow)]
     data: Vec<&'a RawValue>,
-    #[serde(borrow)]
-    has_more: Option<&'a RawValue>,
+    has_more: Field<bool>,
 }
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct UsageWire<'a> {
     date: String,
-    #[serde(borrow)]
-    input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_read_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    total_cost_usd: Option<&'a RawValue>,
-    #[serde(borrow)]
-    requests: Option<&'a RawValue>,
+    input_tokens: Field<Count>,
+    output_tokens: Field<Count>,
+    cache_read_tokens: Field<Count>,
+    total_cost_usd: Field<Dollars>,
+    requests: Field<Count>,
     #[serde(borrow)]
     model_breakdown: Option<&'a RawValue>,
 }
@@ -209,49 +205,29 @@ impl UsageRow {
 
 fn usage_row(location: ResponseLocation, raw: &RawValue) -> Result<UsageRow, DecodeError> {
     let wire: UsageWire<'_> = decode::read_row(location, raw)?;
-    let mut errors = Vec::new();
-    let spend = required(location, "total_cost_usd", wire.total_cost_usd)
-        .and_then(|raw| decode::usd(location, "total_cost_usd", raw));
-    let count = |field, raw, is_required| match (raw, is_required) {
-        (None, false) => Ok(0),
-        (raw, _) => {
-            required(location, field, raw).and_then(|raw| decode::count(location, field, raw))
-        }
-    };
-    let counts = [
-        count("input_tokens", wire.input_tokens, true),
-        count("output_tokens", wire.output_tokens, true),
-        count("cache_read_tokens", wire.cache_read_tokens, false),
-        count("requests", wire.requests, false),
-    ];
-    let spend = decode::or_default(spend, &mut errors);
-    let [input, output, cache_read, requests] =
-        counts.map(|count| decode::or_default(count, &mut errors));
+    let mut row = Row::new(location);
+    let spend = row.required("total_cost_usd", wire.total_cost_usd);
+    let input = row.required("input_tokens", wire.input_tokens);
+    let output = row.required("output_tokens", wire.output_tokens);
+    let cache_read = row.optional("cache_read_tokens", wire.cache_read_tokens);
+    let requests = row.optional("requests", wire.requests);
     let whole = Amounts {
-        spend,
+        spend: spend.0,
         tokens: Tokens {
-            input,
-            output,
-            cache_read,
+            input: input.0,
+            output: output.0,
+            cache_read: cache_read.unwrap_or_default().0,
             ..Tokens::default()
         },
-        requests,
+        requests: requests.unwrap_or_default().0,
         ..Amounts::ZERO
     };
     Ok(UsageRow {
         location,
         date: wire.date,
-        cells: models::cells(location, whole, wire.model_breakdown, &mut errors),
-        errors,
+        cells: models::cells(&mut row, whole, wire.model_breakdown),
+        errors: row.errors,
     })
-}
-
-fn required<'a>(
-    location: ResponseLocation,
-    field: &'static str,
-    raw: Option<&'a RawValue>,
-) -> Result<&'a RawValue, DecodeError> {
-    raw.ok_or(DecodeError::Missing { location, field })
 }
 
 /// Parses a date of the form `2026-02-03` and no other.

@@ -23,9 +23,8 @@ const DAY: u64 = 24 * 60;
 
 fn rule_on(events: &[Event]) -> Rule {
     let event_rule = |event: &Event| EventRule {
-        event: *event,
-        time: event.timing().duration(),
         severity: Severity::Warning,
+        ..EventRule::new(*event)
     };
     let events = events.iter().map(event_rule).collect();
     Rule {

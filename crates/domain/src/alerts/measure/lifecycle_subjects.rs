@@ -2,14 +2,13 @@
 
 use jiff::SignedDuration;
 
-use crate::figures::counting::{is_part_counted, is_team_counted};
+use crate::figures::counting::{is_key_counted, is_part_counted, is_team_counted, is_user_counted};
 use crate::figures::snapshot::OrganizationSnapshot;
 use crate::org::directory::Presence;
 use crate::org::inventory::InventoryKey;
 use crate::org::teams;
 use crate::rules::rule::Rule;
 use crate::units::ids::{ActorId, UNASSIGNED, WorkspaceId};
-use crate::units::matcher::Glob;
 use crate::units::privacy::UserNaming;
 use crate::units::subject::{Subject, SubjectKind};
 
@@ -25,19 +24,16 @@ pub fn covers_subject(rule: &Rule, subject: &Subject, snapshot: &OrganizationSna
             matcher.api_key.is_none() && matcher.user.is_none() && has_workspace(rule, id, snapshot)
         }
         SubjectKind::ApiKey => {
-            let name = snapshot.directory.key_name(id);
-            let is_named = is_met(matcher.api_key.as_ref(), |glob| {
-                glob.matches(id) || glob.matches(name)
-            });
             let keys = snapshot.inventory.keys.as_ref();
-            is_named && keys.is_none_or(|keys| is_key_within(rule, subject, keys.get(id), snapshot))
+            is_key_counted(rule, id, snapshot)
+                && keys.is_none_or(|keys| is_key_within(rule, subject, keys.get(id), snapshot))
         }
         SubjectKind::User => {
             let is_visible = snapshot.privacy.in_messages() != UserNaming::Hidden;
-            let is_named = is_met(matcher.user.as_ref(), |glob| {
-                matches_user(glob, id, snapshot)
-            });
-            is_visible && !narrows_workspaces && matcher.api_key.is_none() && is_named
+            is_visible
+                && !narrows_workspaces
+                && matcher.api_key.is_none()
+                && is_user_counted(rule, id, snapshot)
         }
         SubjectKind::Model | SubjectKind::Team => false,
     }
@@ -49,39 +45,23 @@ fn is_key_within(
     key: Option<&InventoryKey>,
     snapshot: &OrganizationSnapshot<'_>,
 ) -> bool {
-    let matcher = &rule.matcher;
-    let workspace = key
-        .and_then(|key| key.workspace.as_ref())
-        .map(WorkspaceId::as_str);
+    let workspace = key.and_then(|key| key.workspace.as_ref());
+    let workspace = workspace.map(WorkspaceId::as_str);
+    let creator = key.and_then(|key| key.created_by.as_ref());
     let team = teams::for_subject(snapshot.teams, snapshot.directory, subject)
         .map(|team| team.name.as_str())
         .or_else(|| teams::for_workspace(snapshot.teams, snapshot.directory, workspace?))
         .unwrap_or(UNASSIGNED);
-    let in_workspace = |glob: &Glob| {
-        workspace.is_some_and(|id| glob.matches(id) || glob.matches(snapshot.directory.name_of(id)))
-    };
-    let by_user = |glob: &Glob| {
-        let creator = key.and_then(|key| key.created_by.as_ref());
-        creator.is_some_and(|creator| matches_user(glob, creator.as_str(), snapshot))
-    };
-    is_met(matcher.workspace.as_ref(), in_workspace)
-        && is_met(matcher.user.as_ref(), by_user)
+    let in_workspace = |id| is_part_counted(rule, id, snapshot.directory.name_of(id));
+    let by_user = |id: &ActorId| is_user_counted(rule, id.as_str(), snapshot);
+    (rule.matcher.workspace.is_none() || workspace.is_some_and(in_workspace))
+        && (rule.matcher.user.is_none() || creator.is_some_and(by_user))
         && is_team_counted(rule, team)
 }
 
 fn has_workspace(rule: &Rule, id: &str, snapshot: &OrganizationSnapshot<'_>) -> bool {
     let team = teams::for_workspace(snapshot.teams, snapshot.directory, id).unwrap_or(UNASSIGNED);
     is_part_counted(rule, id, snapshot.directory.name_of(id)) && is_team_counted(rule, team)
-}
-
-fn is_met(glob: Option<&Glob>, is_met: impl Fn(&Glob) -> bool) -> bool {
-    glob.is_none_or(is_met)
-}
-
-fn matches_user(glob: &Glob, id: &str, snapshot: &OrganizationSnapshot<'_>) -> bool {
-    let person = snapshot.directory.users.get(id);
-    glob.matches(id)
-        || person.is_some_and(|person| glob.matches(&person.email) || glob.matches(&person.name))
 }
 
 /// Returns whether a subject was removed. Keys and users that a complete list lacks were removed; without such a list nothing

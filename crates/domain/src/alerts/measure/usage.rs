@@ -134,20 +134,13 @@ impl<'a> Measurer<'a> {
         if let Condition::Reconciliation { unit, .. } = &self.rule.condition {
             return self.gaps(*unit);
         }
-        let figures = self.eval_context.snapshot.figures;
         let people = self.eval_context.snapshot.privacy.in_messages();
         match self.limits.for_each {
             SubjectKind::Organization => self.organization(),
             SubjectKind::Workspace => self.workspaces(),
-            SubjectKind::Model => self.by_usage_key(open_slots, |usage_key| {
-                figures.usage_key_at(usage_key).model.as_str()
-            }),
-            SubjectKind::ApiKey => self.by_usage_key(open_slots, |usage_key| {
-                key_of(figures.usage_key_at(usage_key))
-            }),
-            SubjectKind::User => self.by_usage_key(open_slots, |usage_key| {
-                user_of(figures.usage_key_at(usage_key), people)
-            }),
+            SubjectKind::Model => self.by_usage_key(open_slots, |key| key.model.as_str()),
+            SubjectKind::ApiKey => self.by_usage_key(open_slots, key_of),
+            SubjectKind::User => self.by_usage_key(open_slots, |key| user_of(key, people)),
             SubjectKind::Team => self.teams(open_slots),
         }
     }
@@ -246,8 +239,9 @@ impl<'a> Measurer<'a> {
     fn by_usage_key<'b>(
         &self,
         open_slots: impl Iterator<Item = &'b Subject>,
-        id_of: impl Fn(u32) -> &'a str,
+        id_of: impl Fn(&'a UsageKey) -> &'a str,
     ) -> Vec<Measurement> {
+        let figures = self.eval_context.snapshot.figures;
         let mut sums: BTreeMap<&str, FigureSum> = BTreeMap::new();
         let mut unused = FigureSum::EMPTY;
         for part in self.counted() {
@@ -256,7 +250,8 @@ impl<'a> Measurer<'a> {
             }
             unused.as_of = oldest(unused.as_of, part.addend.as_of);
             for (usage_key, amounts) in self.cells(&part) {
-                let sum = sums.entry(id_of(*usage_key)).or_insert(FigureSum::EMPTY);
+                let id = id_of(figures.usage_key_at(*usage_key));
+                let sum = sums.entry(id).or_insert(FigureSum::EMPTY);
                 let value = quantity(self.watch, amounts);
                 sum.add(value, self.with_unpriced(part.addend, amounts));
             }
