@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use reqwest::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -14,18 +13,16 @@ use crate::secrets;
 use spendwatch_base::secret::Secret;
 use spendwatch_config::sections;
 use spendwatch_config::source::Environment;
-use spendwatch_notify::post::{self, Address};
+use spendwatch_notify::post::{self, ReceiverEndpoint};
 
 /// Limit for one request, name resolution included.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Pauses before the second and third request of a cycle, if the previous one failed.
 const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 
-/// Client and URL of the heartbeat.
 #[derive(Debug)]
 pub struct Heartbeat {
-    client: Client,
-    address: Address,
+    endpoint: ReceiverEndpoint,
 }
 
 impl Heartbeat {
@@ -38,14 +35,13 @@ impl Heartbeat {
         let url = secrets::resolve(&configured.url, environment)
             .await
             .context(place)?;
-        let client = post::client(&url, configured.allow_http).context(place)?;
-        let address = Address::new(url).context(place)?;
-        Ok(Heartbeat { client, address })
+        let endpoint = ReceiverEndpoint::new(url, configured.allow_http).context(place)?;
+        Ok(Heartbeat { endpoint })
     }
 
     /// Returns the address, which may contain a token.
     pub fn url(&self) -> &Secret {
-        self.address.secret()
+        self.endpoint.secret()
     }
 
     /// Sends one request after each completed cycle until asked to stop.
@@ -68,7 +64,7 @@ impl Heartbeat {
     async fn send_with_retries(&self, app: &App, is_failing: &mut bool) {
         let mut pauses = PAUSES.into_iter();
         while is_healthy(app) {
-            let outcome = post::ping(&self.client, &self.address, TIMEOUT).await;
+            let outcome = post::ping(&self.endpoint, TIMEOUT).await;
             record(app, outcome.as_ref().err(), is_failing);
             let (Err(_), Some(pause)) = (outcome, pauses.next()) else {
                 return;

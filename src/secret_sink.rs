@@ -28,10 +28,7 @@ pub enum SecretSink {
 
 /// An open sink, ready to receive its secret.
 #[derive(Debug)]
-pub struct OpenSink(SinkTarget);
-
-#[derive(Debug)]
-enum SinkTarget {
+pub enum OpenSink {
     File(NewFile),
     Command(Box<Subprocess>),
     Terminal,
@@ -39,7 +36,7 @@ enum SinkTarget {
 
 /// A new file that is removed on drop unless the secret was written to it.
 #[derive(Debug)]
-struct NewFile {
+pub struct NewFile {
     file: File,
     path: PathBuf,
     is_written: bool,
@@ -66,15 +63,14 @@ pub enum SecretSinkError {
 
 impl SecretSink {
     pub fn open(&self) -> Result<OpenSink, SecretSinkError> {
-        let target = match self {
-            SecretSink::File(path) => SinkTarget::File(new_file(path)?),
+        Ok(match self {
+            SecretSink::File(path) => OpenSink::File(new_file(path)?),
             SecretSink::Command { line, environment } => {
-                SinkTarget::Command(Box::new(start(line, environment)?))
+                OpenSink::Command(Box::new(start(line, environment)?))
             }
-            SecretSink::Terminal if io::stdout().is_terminal() => SinkTarget::Terminal,
+            SecretSink::Terminal if io::stdout().is_terminal() => OpenSink::Terminal,
             SecretSink::Terminal => return Err(SecretSinkError::NoTerminal),
-        };
-        Ok(OpenSink(target))
+        })
     }
 
     /// Removes a written secret, if possible, after its key was revoked.
@@ -98,10 +94,10 @@ impl SecretSink {
 impl OpenSink {
     /// Writes the secret without a line end; a file is on disk when this returns.
     pub async fn write(self, secret: &Secret) -> Result<(), SecretSinkError> {
-        match self.0 {
-            SinkTarget::File(file) => file.write(secret),
-            SinkTarget::Command(child) => feed(*child, secret).await,
-            SinkTarget::Terminal => show(secret).map_err(SecretSinkError::Terminal),
+        match self {
+            OpenSink::File(file) => file.write(secret),
+            OpenSink::Command(child) => feed(*child, secret).await,
+            OpenSink::Terminal => show(secret).map_err(SecretSinkError::Terminal),
         }
     }
 }

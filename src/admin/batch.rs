@@ -33,7 +33,6 @@ impl StopFlag {
         stop
     }
 
-    /// Returns whether a stop was requested.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

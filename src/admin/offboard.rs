@@ -68,7 +68,6 @@ pub async fn read_lists(
     })
 }
 
-/// Result of offboarding one user.
 #[derive(Debug)]
 pub struct OffboardResult {
     /// In the order of the plan.

@@ -46,7 +46,6 @@ impl ItemOutcome {
     }
 }
 
-/// Result of onboarding one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnboardResult {
     /// In the order of the plan.

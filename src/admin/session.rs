@@ -19,28 +19,10 @@ pub struct AdminSession {
     pub audit: AuditLog,
     pub clock: Clock,
     /// Errors from recording outcomes, until they are reported.
-    audit_errors: Arc<Mutex<Vec<String>>>,
+    pub audit_errors: Arc<Mutex<Vec<String>>>,
 }
 
 impl AdminSession {
-    /// Returns a session without audit errors.
-    pub fn new(
-        organization: OrganizationName,
-        api: AdminApi,
-        service: ServerKind,
-        audit: AuditLog,
-        clock: Clock,
-    ) -> AdminSession {
-        AdminSession {
-            organization,
-            api,
-            service,
-            audit,
-            clock,
-            audit_errors: Arc::default(),
-        }
-    }
-
     /// Records an outcome. An error is kept for [`AdminSession::take_audit_errors`], because the change itself was made.
     pub fn record_outcome(&self, intent: Intent, ended: &OperationOutcome<'_>) {
         if let Err(error) = self.audit.end(intent, ended) {

@@ -17,7 +17,6 @@ use spendwatch_metrics::daemon::RequestCount;
 use spendwatch_metrics::exposition::Exposition;
 use spendwatch_metrics::gauges::Rendered;
 
-/// The newest published state.
 #[derive(Debug, Default)]
 pub struct PublishedState {
     organizations: Mutex<BTreeMap<OrganizationName, OrganizationStatus>>,
@@ -78,12 +77,10 @@ impl PublishedState {
         self.assemble(&gauges);
     }
 
-    /// Registers the request counts of an organization.
     pub fn set_request_counts(&self, organization: &OrganizationName, counts: &Arc<RequestCounts>) {
         lock(&self.requests).insert(organization.clone(), Arc::clone(counts));
     }
 
-    /// Replaces the gauges of one organization.
     pub fn set_gauges(&self, organization: &OrganizationName, rendered: Rendered) {
         let mut gauges = lock(&self.gauges);
         gauges.insert(organization.clone(), rendered);
@@ -95,7 +92,6 @@ impl PublishedState {
         self.exposition.load_full()
     }
 
-    /// Returns the request counts of all organizations.
     pub fn request_counts(&self) -> Vec<RequestCount> {
         let requests = lock(&self.requests);
         let of_each = requests.iter().flat_map(|(organization, counts)| {
@@ -113,7 +109,6 @@ impl PublishedState {
         of_each.collect()
     }
 
-    /// Replaces the delivery gauges of all notifiers.
     pub fn set_delivery_gauges(&self, posts: BTreeMap<NotifierName, DeliveryGauges>) {
         *lock(&self.posts) = posts;
     }
@@ -123,12 +118,10 @@ impl PublishedState {
         lock(&self.posts).clone()
     }
 
-    /// Sets how users are named.
     pub fn set_privacy(&self, privacy: Privacy) {
         self.privacy.store(Arc::new(privacy));
     }
 
-    /// Returns how users are named.
     pub fn privacy(&self) -> Privacy {
         **self.privacy.load()
     }

@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use crate::secrets;
 use spendwatch_anthropic::endpoint::RequestCounts;
+use spendwatch_anthropic::error::DetectError;
 use spendwatch_anthropic::transport::limiter::RateShare;
 use spendwatch_anthropic::{AdminApi, ApiSettings};
 use spendwatch_base::clock::{Clock, Random};
@@ -14,10 +15,10 @@ use spendwatch_config::Config;
 use spendwatch_config::notifiers::NotifierConfig;
 use spendwatch_config::organizations::OrganizationConfig;
 use spendwatch_config::source::Environment;
+use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_notify::Notifier;
 use spendwatch_notify::envelope::Links;
 
-/// Returns the client settings of an organization.
 pub fn api_settings(organization: &OrganizationConfig) -> ApiSettings {
     ApiSettings {
         organization: organization.name.clone(),
@@ -81,7 +82,6 @@ pub async fn dialect(
     }
 }
 
-/// Resolves the admin key of an organization.
 pub async fn admin_key(
     organization: &OrganizationConfig,
     environment: &Environment,
@@ -91,16 +91,8 @@ pub async fn admin_key(
         .with_context(|| format!("the admin key of organization `{}`", organization.name))
 }
 
-/// Creates a receiver and resolves its secrets.
-pub async fn notifier(
-    configured: &NotifierConfig,
-    environment: &Environment,
-) -> anyhow::Result<Notifier> {
-    Ok(notifier_and_secrets(configured, environment).await?.0)
-}
-
 /// Creates a receiver and resolves its secrets, which are also returned, so that others can redact them.
-pub async fn notifier_and_secrets(
+pub async fn notifier(
     configured: &NotifierConfig,
     environment: &Environment,
 ) -> anyhow::Result<(Notifier, Vec<Secret>)> {

@@ -206,7 +206,10 @@ async fn execute(
         Command::Completions { shell } => {
             let (mut command, mut script) = (Arguments::command(), Vec::new());
             clap_complete::generate(*shell, &mut command, "spendwatch", &mut script);
-            Ok(output::print(&String::from_utf8_lossy(&script), ExitCode::SUCCESS))
+            Ok(output::print(
+                &String::from_utf8_lossy(&script),
+                ExitCode::SUCCESS,
+            ))
         }
     }
 }

@@ -57,7 +57,7 @@ impl Command {
             return Err(CommandError::usage(unknown("notifier", name, known)));
         };
         check_notifier(&config, configured)?;
-        let notifier = wiring::notifier(configured, environment)
+        let (notifier, _) = wiring::notifier(configured, environment)
             .await
             .map_err(|error| CommandError::usage(format!("{error:#}")))?;
         let now = Clock::system().now();

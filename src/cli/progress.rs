@@ -25,9 +25,9 @@ impl CommandProgress {
         CommandProgress(bar)
     }
 
-    /// Shows a progress bar.
+    /// Shows a progress bar if there is more than one item.
     pub fn with_total(globals: &Globals, what: &'static str, n_total: usize) -> CommandProgress {
-        let bar = if globals.quiet {
+        let bar = if globals.quiet || n_total < 2 {
             ProgressBar::hidden()
         } else {
             ProgressBar::new(u64::try_from(n_total).unwrap_or(u64::MAX))

@@ -16,11 +16,10 @@ use spendwatch_base::clock::{Clock, Random};
 use spendwatch_config::source::Environment;
 use spendwatch_config::{Config, durations};
 use spendwatch_domain::alerts::silence::{
-    self, LABELS, LabelMatcher, Silence, SilenceEnd, SilenceState,
+    self, CapacityError, LABELS, LabelMatcher, Silence, SilenceEnd, SilenceState,
 };
 use spendwatch_domain::units::subject::SubjectKind;
 use spendwatch_store::Store;
-use spendwatch_store::alerts::suppressions::AddSilenceOutcome;
 use spendwatch_store::prefix_match::PrefixMatch;
 
 /// Subcommands of `silence`.
@@ -172,12 +171,8 @@ impl AddSilence {
             ],
         };
         let added = store.add_silence(&silence, now);
-        let error_of = |added: &AddSilenceOutcome| added.rejection().map(|full| full.to_string());
-        if let Some(full) = audit
-            .audited(&operation, added, error_of)
-            .await??
-            .rejection()
-        {
+        let error_of = |added: &Option<CapacityError>| added.map(|full| full.to_string());
+        if let Some(full) = audit.audited(&operation, added, error_of).await?? {
             return Err(CommandError::Failed(full.to_string()));
         }
         Ok(globals.print(&table(&[silence], now), ExitCode::SUCCESS))

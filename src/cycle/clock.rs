@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cycle::state::{CycleSummary, Watcher};
+use crate::cycle::state::Watcher;
+use crate::cycle::summary::CycleSummary;
 use spendwatch_base::clock::ServerNow;
 use spendwatch_domain::units::skew::{ClockProblem, check_unconfirmed, differs, is_ahead};
-use spendwatch_metrics::counters::CycleOutcome;
 use spendwatch_store::error::StoreError;
 
 /// Maximum wait for the server's time before a decision between two cycles.
@@ -93,18 +93,10 @@ impl Watcher {
         self.engine.last_cycle = Some(slot);
         self.decided_at_running = Some(self.clock.monotonic());
         self.count_rejections();
-        let errors = std::mem::take(&mut self.errors);
         let summary = CycleSummary {
-            outcome: CycleOutcome::Failed,
             remarks: Vec::new(),
-            unreadable: Vec::new(),
-            errors: errors.lines,
-            n_parts: self.directory.present().count() + 1,
             n_fresh: 0,
-            n_messages: 0,
-            is_refused: errors.is_refused,
-            difference: self.difference,
-            clock: Some(problem),
+            ..self.summary(0, Some(problem))
         };
         self.count(&summary, started);
         summary

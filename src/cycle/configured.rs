@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use crate::cycle::state::{DeliverySettings, WatcherSettings};
+use crate::cycle::settings::{DeliverySettings, WatcherSettings};
 use spendwatch_config::Config;
 use spendwatch_config::notifiers::NotifierConfig;
 use spendwatch_config::organizations::OrganizationConfig;

@@ -52,7 +52,8 @@ impl Watcher {
             DigestAction::Rest => return Ok(0),
             DigestAction::Count(from) => (from, Vec::new()),
             DigestAction::Due { slot, since } => {
-                let closed = closed(configured, slot);
+                let zone = &configured.schedule.zone().rules;
+                let closed = digest::last_closed_period(configured.period, zone, slot);
                 let gaps = self.digest_gaps(&closed);
                 if !digest::is_complete(&gaps) && now.duration_since(since) < MAX_WAIT {
                     return Ok(0);
@@ -79,8 +80,8 @@ impl Watcher {
             let part = Part::Workspace(workspace.id.clone());
             (workspace.name.clone(), self.coverages.get(&part))
         });
-        let whole = ("the whole organization".to_owned(), Part::Whole);
-        let whole = (whole.0, self.coverages.get(&whole.1));
+        let whole = self.coverages.get(&Part::Whole);
+        let whole = ("the whole organization".to_owned(), whole);
         let parts: Vec<_> = workspaces.chain([whole]).collect();
         digest::gaps(&parts, closed, self.settings.poll.settle)
     }
@@ -193,11 +194,6 @@ impl Watcher {
         }
         messages
     }
-}
-
-fn closed(configured: &Configured, slot: Timestamp) -> ClosedPeriod {
-    let zone = &configured.schedule.zone().rules;
-    digest::last_closed_period(configured.period, zone, slot)
 }
 
 fn schedule_text(configured: &Configured) -> String {

@@ -7,6 +7,9 @@ pub mod gather;
 pub mod plan;
 pub mod reading;
 
+pub mod settings;
+pub mod summary;
+
 pub mod state;
 
 pub mod unreadable;
@@ -30,7 +33,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cycle::state::{CycleErrors, CycleSummary, Watcher};
+use crate::cycle::state::Watcher;
+use crate::cycle::summary::{CycleErrors, CycleSummary};
 use spendwatch_domain::alerts::alert::{Now, Observed};
 use spendwatch_domain::alerts::decision::{self, Decision};
 use spendwatch_domain::figures::period_sums::SumsToLoad;
@@ -331,7 +335,11 @@ impl Watcher {
         Ok(())
     }
 
-    fn summary(&mut self, n_messages: usize, clock: Option<ClockProblem>) -> CycleSummary {
+    pub(in crate::cycle) fn summary(
+        &mut self,
+        n_messages: usize,
+        clock: Option<ClockProblem>,
+    ) -> CycleSummary {
         let errors = std::mem::take(&mut self.errors);
         let n_parts = self.directory.present().count() + 1;
         let n_fresh = self

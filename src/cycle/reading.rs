@@ -31,7 +31,6 @@ const BILLED_AFTER_DAYS: i32 = 3;
 /// 4 hours, up to 24).
 const MAX_LAG: SignedDuration = SignedDuration::from_hours(24);
 
-/// Family of reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reports {
     /// Cost by hour, up to a watermark.
@@ -50,7 +49,6 @@ impl Reports {
     }
 }
 
-/// Reads one sweep.
 #[derive(Debug, Clone)]
 pub struct Reader {
     pub api: AdminApi,
@@ -68,7 +66,6 @@ pub struct Reader {
     pub now: Timestamp,
 }
 
-/// Result of a sweep.
 #[derive(Debug)]
 pub struct Read {
     /// Hours covered; fewer than requested if the rest is not reported yet.

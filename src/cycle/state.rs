@@ -8,11 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::cycle::reading::{Backlog, Reports};
+use crate::cycle::settings::{WatcherDeps, WatcherSettings};
+use crate::cycle::summary::{CycleErrors, CycleSummary};
 use spendwatch_anthropic::AdminApi;
 use spendwatch_anthropic::error::FetchError;
 use spendwatch_audit::AuditLog;
 use spendwatch_base::clock::{Clock, Random};
-use spendwatch_config::digests::DigestConfig;
+
 use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::alerts::alert::{Alert, State};
 use spendwatch_domain::alerts::decision::Alerts;
@@ -22,82 +24,26 @@ use spendwatch_domain::alerts::silence::Suppressions;
 use spendwatch_domain::figures::period_sums::PeriodKey;
 use spendwatch_domain::figures::statement::StatementMismatch;
 use spendwatch_domain::figures::totals::{Figures, LoadedSum, UnreadableBuckets};
-use spendwatch_domain::ledger::coverage::{Coverage, PollSettings, StaleParts};
+use spendwatch_domain::ledger::coverage::{Coverage, StaleParts};
 use spendwatch_domain::ledger::hour_hashes::HourHashes;
 use spendwatch_domain::org::directory::{Directory, OrganizationInfo};
-use spendwatch_domain::org::events::RequiredLists;
+
 use spendwatch_domain::org::inventory::Inventory;
 use spendwatch_domain::org::last_uses::LastUses;
 use spendwatch_domain::org::listing::Listings;
 use spendwatch_domain::units::dialect::Dialect;
-use spendwatch_domain::units::ids::{ModelName, NotifierName, OrganizationName};
-use spendwatch_domain::units::matcher::Team;
+use spendwatch_domain::units::ids::ModelName;
+
 use spendwatch_domain::units::period::Period;
-use spendwatch_domain::units::privacy::Privacy;
-use spendwatch_domain::units::skew::{ClockProblem, is_ahead};
+
+use spendwatch_domain::units::skew::is_ahead;
 use spendwatch_domain::units::span::{Day, Hour, HourSpan};
 use spendwatch_domain::usage::bucket::{Granularity, Part};
-use spendwatch_domain::usage::prices::PriceTable;
-use spendwatch_metrics::counters::{Counters, CycleOutcome};
+
+use spendwatch_metrics::counters::Counters;
 use spendwatch_store::Store;
 use spendwatch_store::error::StoreError;
 use spendwatch_store::resume_state::ResumeState;
-
-/// Delivery settings of one notifier, used when messages are created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeliverySettings {
-    /// Each has its own delivery; empty if the receiver has a single one.
-    pub recipients: Vec<String>,
-    /// How long a message waits for further alerts.
-    pub group_wait: SignedDuration,
-    /// Age at which an undelivered message becomes a dead letter.
-    pub max_age: SignedDuration,
-    pub accepts_digests: bool,
-}
-
-impl DeliverySettings {
-    /// Returns the recipient of each copy of a message; `[None]` if the receiver has a single delivery.
-    pub fn recipients_or_none(&self) -> Vec<Option<String>> {
-        if self.recipients.is_empty() {
-            vec![None]
-        } else {
-            self.recipients.iter().cloned().map(Some).collect()
-        }
-    }
-}
-
-/// Settings of one organization's watcher.
-#[derive(Debug, Clone)]
-pub struct WatcherSettings {
-    pub organization: OrganizationName,
-    /// `None` means that it is detected.
-    pub dialect: Option<Dialect>,
-    pub max_concurrency: usize,
-    /// For estimates until usage is billed.
-    pub prices: Arc<PriceTable>,
-    pub privacy: Privacy,
-    pub poll: PollSettings,
-    pub hourly_retention_days: i32,
-    pub daily_retention_days: i32,
-    pub teams: Vec<Team>,
-    pub policy: Policy,
-    /// Lists that the rules need.
-    pub needs: RequiredLists,
-    pub digests: Vec<DigestConfig>,
-    pub delivery: BTreeMap<NotifierName, DeliverySettings>,
-}
-
-/// Dependencies of a watcher.
-#[derive(Clone)]
-pub struct WatcherDeps {
-    pub api: AdminApi,
-    pub store: Store,
-    pub clock: Clock,
-    pub random: Random,
-    pub counters: Arc<Counters>,
-    /// `None` if no file may be written, as in the demo.
-    pub audit: Option<AuditLog>,
-}
 
 /// State of one organization. Only the cycle changes it; others read the public fields.
 pub struct Watcher {
@@ -178,60 +124,6 @@ pub struct Watcher {
     pub(in crate::cycle) logged_unreadable: HashSet<(Option<Part>, Hour, Hour)>,
     /// Unreadable rows of the newest lists, by the list's path.
     pub(in crate::cycle) unreadable_lists: BTreeMap<&'static str, Vec<String>>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct CycleSummary {
-    pub outcome: CycleOutcome,
-    /// Failed requests, each with its location.
-    pub errors: Vec<String>,
-    /// Unreadable figures, each with its location; each is logged once.
-    pub unreadable: Vec<String>,
-    /// Figures still unreadable from earlier cycles, and unreadable rows of lists; logged once as well.
-    pub remarks: Vec<String>,
-    pub n_parts: usize,
-    /// Parts that are known up to this cycle.
-    pub n_fresh: usize,
-    pub n_messages: usize,
-    pub is_refused: bool,
-    /// Set if Anthropic states another sum for this month.
-    pub difference: Option<StatementMismatch>,
-    /// Why nothing, or only a part, was decided and stored.
-    pub clock: Option<ClockProblem>,
-}
-
-#[derive(Debug, Default)]
-pub struct CycleErrors {
-    /// Each with its location, up to a maximum number.
-    pub lines: Vec<String>,
-    /// Unreadable figures, up to a maximum number.
-    pub unreadable: Vec<String>,
-    pub is_refused: bool,
-    /// The server rejected an endpoint as unknown or forbidden.
-    pub is_dialect_refused: bool,
-}
-
-/// Maximum number of errors kept per cycle.
-const MAX_LINES: usize = 20;
-
-impl CycleErrors {
-    pub fn note(&mut self, line: String) {
-        if self.lines.len() < MAX_LINES {
-            self.lines.push(line);
-        }
-    }
-
-    /// Adds an unreadable figure.
-    pub fn note_unreadable(&mut self, line: String) {
-        if self.unreadable.len() < MAX_LINES {
-            self.unreadable.push(line);
-        }
-    }
-
-    pub fn add_key_rejection(&mut self, line: String) {
-        self.is_refused = true;
-        self.note(line);
-    }
 }
 
 /// How long ended alerts are loaded: a quarter and its correction window.

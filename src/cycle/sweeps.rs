@@ -17,7 +17,7 @@ use spendwatch_domain::units::ids::{ModelName, WorkspaceId};
 use spendwatch_domain::units::period::Period;
 use spendwatch_domain::units::plural::counted;
 use spendwatch_domain::units::span::{Day, HourSpan};
-use spendwatch_domain::usage::bucket::{Buckets, Granularity, Part, UsageResponse};
+use spendwatch_domain::usage::bucket::{Buckets, Part, UsageResponse};
 use spendwatch_domain::usage::tally::FastMode;
 use spendwatch_store::error::StoreError;
 
@@ -94,7 +94,7 @@ impl Watcher {
         let until = read.known_until.unwrap_or(self.polled_at).min(end);
         read.known_until = Some(until);
         let billed_until = read.billed_until.map(|until| until.min(end));
-        self.record_sweep(sweep.purpose, read).await?;
+        self.record_sweep(sweep, read).await?;
         self.engine.billed_until = billed_until.or(self.engine.billed_until);
         Ok(is_whole.then_some(until))
     }
@@ -124,8 +124,7 @@ impl Watcher {
             };
             match read.expect("the task is not cancelled, and a panic aborts the process") {
                 Ok(read) => {
-                    let purpose = backlog.sweep.purpose;
-                    self.record_sweep(purpose, read).await?;
+                    self.record_sweep(backlog.sweep, read).await?;
                 }
                 // The sweep is planned again in the next cycle.
                 Err(error) => {
@@ -175,21 +174,19 @@ impl Watcher {
     }
 
     fn bounds(&self, reports: Reports) -> Bounds {
-        let earliest = match reports {
-            Reports::Newer => {
-                Day::from_date(NEWER_FROM).max(Day::containing(self.polled_at).plus(-NEWER_DAYS))
-            }
-            Reports::Older => Day::from_count(0),
-        };
-        Bounds {
-            earliest,
-            billed_until: match reports {
+        match reports {
+            Reports::Newer => Bounds {
+                earliest: Day::from_date(NEWER_FROM)
+                    .max(Day::containing(self.polled_at).plus(-NEWER_DAYS)),
                 // After a change of dialect, billing starts at the first day without a bill.
-                Reports::Newer => self.engine.billed_until.or_else(|| {
+                billed_until: self.engine.billed_until.or_else(|| {
                     let whole = self.coverages.get(&Part::Whole)?;
                     whole.days.map(|days| days.end.start())
                 }),
-                Reports::Older => None,
+            },
+            Reports::Older => Bounds {
+                earliest: Day::from_count(0),
+                billed_until: None,
             },
         }
     }
@@ -223,16 +220,10 @@ impl Watcher {
 
     /// Records a sweep for every known or reported part. The whole comes last: until it is recorded, the sweep is planned
     /// again.
-    async fn record_sweep(&mut self, purpose: Purpose, read: Read) -> Result<(), StoreError> {
+    async fn record_sweep(&mut self, sweep: ReportFetch, read: Read) -> Result<(), StoreError> {
         if read.hours.is_empty() {
             return Ok(());
         }
-        let granularity = match purpose {
-            Purpose::OpenHours | Purpose::Recheck | Purpose::FirstHours => Granularity::Hour,
-            Purpose::FirstDays | Purpose::EarlierCorrections | Purpose::Corrections => {
-                Granularity::Day
-            }
-        };
         if read.fast == FastMode::Implausible && !self.has_warned_about_fast {
             self.has_warned_about_fast = true;
             tracing::warn!(
@@ -257,14 +248,14 @@ impl Watcher {
             let unreadable = read.unreadable.iter();
             unreadable
                 .filter(|of| of.part.as_ref().is_none_or(|of| of == part))
-                .flat_map(|of| of.buckets(granularity))
+                .flat_map(|of| of.buckets(sweep.granularity))
                 .filter(|hour| read.hours.contains(*hour))
                 .collect()
         };
         let answer = |part: Part, buckets: Buckets| UsageResponse {
             unknown: unknown(&part),
             part,
-            granularity,
+            granularity: sweep.granularity,
             hours: read.hours,
             basis: read.basis,
             known_until: read.known_until,
@@ -274,14 +265,14 @@ impl Watcher {
         for (part, mut buckets) in parts {
             buckets.retain(|hour, _| read.hours.contains(*hour));
             n_cells += buckets.values().map(BTreeMap::len).sum::<usize>();
-            batch.push((purpose, answer(part, buckets)));
+            batch.push((sweep.purpose, answer(part, buckets)));
             if n_cells >= BATCH_CELLS {
                 let full = std::mem::take(&mut batch);
                 self.record_sweep_batch(full).await?;
                 n_cells = 0;
             }
         }
-        batch.push((purpose, answer(Part::Whole, Buckets::new())));
+        batch.push((sweep.purpose, answer(Part::Whole, Buckets::new())));
         self.record_sweep_batch(batch).await
     }
 

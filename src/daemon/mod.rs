@@ -67,7 +67,6 @@ pub enum ReloadFrom {
     Nowhere,
 }
 
-/// A running daemon.
 pub struct Daemon {
     app: Arc<App>,
     config: Config,
@@ -146,7 +145,6 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Returns the address of the HTTP server.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }

@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::published::{ClockState, OrganizationStatus};
 use crate::app::{App, wiring};
-use crate::cycle::state::{CycleSummary, Watcher, WatcherDeps, WatcherSettings};
+use crate::cycle::settings::{WatcherDeps, WatcherSettings};
+use crate::cycle::state::Watcher;
+use crate::cycle::summary::CycleSummary;
 use crate::delivery::orphans;
 use spendwatch_anthropic::AdminApi;
 use spendwatch_base::outbound::error_chain;
@@ -58,11 +60,7 @@ pub async fn watch(
     let mut parked = app.wakeups.subscribe_parked();
     loop {
         let started = app.clock.monotonic();
-        let opened = open(app, &setup).await;
-        if opened.is_err() {
-            count_failed(app, &name, started);
-        }
-        let error = match opened {
+        let error = match open(app, &setup).await {
             Ok(mut watcher) => {
                 let channels = (&mut new_setups, &mut parked);
                 match run_cycles(app, &mut watcher, &mut setup, channels, &mut pause).await {
@@ -70,7 +68,10 @@ pub async fn watch(
                     Err(error) => error,
                 }
             }
-            Err(error) => error,
+            Err(error) => {
+                count_failed(app, &name, started);
+                error
+            }
         };
         // The decision about a parked notifier may be what failed.
         parked.mark_changed();
@@ -147,17 +148,20 @@ async fn run_cycles(
                 new_setup
             }
             Due::At(_) | Due::Never => {
-                let at = match next {
-                    Due::At(at) => at,
-                    Due::Now(_) | Due::Never => Timestamp::MAX,
+                let wait = match next {
+                    Due::At(at) => at.duration_since(app.clock.now()).min(MAX_WAIT),
+                    Due::Now(_) | Due::Never => MAX_WAIT,
                 };
-                let time = until(at, app.clock.now());
+                let time = Duration::try_from(wait).unwrap_or_default();
                 tokio::select! {
                     biased;
                     new_setup = new_setups.recv() => Some(new_setup),
                     // The sender exists as long as the daemon.
                     Ok(()) = parked.changed() => {
-                        decide_between_cycles(app, watcher).await?;
+                        // The fallback of the parked notifier may have to be notified.
+                        if watcher.decide_between_cycles().await? > 0 {
+                            app.wakeups.wake_all();
+                        }
                         publish_gauges(app, watcher, setup, &mut gauges);
                         None
                     }
@@ -190,14 +194,6 @@ fn publish_gauges(app: &App, watcher: &mut Watcher, setup: &WatchSetup, gauges: 
 
 /// A received setup; `Some(None)` if no more can come, `None` if the wait ended without one.
 type Interruption = Option<Option<WatchSetup>>;
-
-/// Decides after a notifier was parked, because its fallback may have to be notified.
-async fn decide_between_cycles(app: &App, watcher: &mut Watcher) -> Result<(), StoreError> {
-    if watcher.decide_between_cycles().await? > 0 {
-        app.wakeups.wake_all();
-    }
-    Ok(())
-}
 
 /// Runs one cycle, and a second one if the key was rejected and its source has a new one.
 async fn run_slot(
@@ -369,8 +365,4 @@ fn time_left(schedule: &Schedule, slot: Timestamp, now: Timestamp) -> Duration {
         .map(|next| next.duration_since(now));
     left.and_then(|left| Duration::try_from(left).ok())
         .unwrap_or(DEFAULT_CYCLE_LENGTH)
-}
-
-fn until(at: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(at.duration_since(now).min(MAX_WAIT)).unwrap_or_default()
 }

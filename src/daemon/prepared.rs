@@ -35,6 +35,13 @@ pub async fn prepare(
     reused: &BTreeMap<OrganizationName, AdminApi>,
 ) -> anyhow::Result<Prepared> {
     let environment = &app.environment;
+    let metrics = config.metrics;
+    let shape = SeriesOptions {
+        by_model: metrics.by_model,
+        by_api_key: metrics.by_api_key,
+        by_user: metrics.by_user.then(|| config.privacy.in_metrics()),
+        max_series: metrics.max_series,
+    };
     let (mut setups, mut keys) = (Vec::new(), Vec::new());
     for organization in &config.organizations {
         let api = if let Some(api) = reused.get(&organization.name) {
@@ -52,7 +59,7 @@ pub async fn prepare(
             organization: organization.clone(),
             settings: configured::settings(config, organization),
             schedule: config.poll_schedule.clone(),
-            shape: shape(config),
+            shape,
         });
     }
     let senders = senders(config, environment, &app.store, &app.clock, &app.random).await?;
@@ -75,15 +82,4 @@ pub async fn prepare(
         heartbeat,
         keys,
     })
-}
-
-/// Returns which series are exported.
-fn shape(config: &Config) -> SeriesOptions {
-    let metrics = config.metrics;
-    SeriesOptions {
-        by_model: metrics.by_model,
-        by_api_key: metrics.by_api_key,
-        by_user: metrics.by_user.then(|| config.privacy.in_metrics()),
-        max_series: metrics.max_series,
-    }
 }

@@ -11,7 +11,6 @@ pub struct Signals {
     hung_up: Signal,
 }
 
-/// What a signal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignalAction {
     End,
@@ -19,7 +18,6 @@ pub enum SignalAction {
 }
 
 impl Signals {
-    /// Installs the handlers.
     pub fn listen() -> io::Result<Signals> {
         Ok(Signals {
             interrupted: signal(SignalKind::interrupt())?,

@@ -43,7 +43,7 @@ pub async fn senders(
 ) -> anyhow::Result<Senders> {
     let mut senders = Senders::default();
     for configured in &config.notifiers {
-        let (notifier, secrets) = wiring::notifier_and_secrets(configured, environment).await?;
+        let (notifier, secrets) = wiring::notifier(configured, environment).await?;
         senders.secrets.extend(secrets);
         let capabilities = configured.kind.capabilities();
         match (capabilities.resend_interval, notifier) {

@@ -24,7 +24,6 @@ pub const MAX_VISIBLE_ATTEMPTS: u32 = 3;
 /// Consecutive failures after which the notifier is paused; messages decided meanwhile are folded.
 const MAX_FAILURES: u32 = 5;
 
-/// Input of [`assess`].
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptContext<'a> {
     pub n_attempts: u32,
@@ -58,20 +57,12 @@ pub fn assess(
         Delivery::Delivered => delivered(AttemptOutcome::Delivered, attempt.now),
         Delivery::Posted { thread } => delivered(AttemptOutcome::Posted { thread }, attempt.now),
         // The remaining posts are due at once.
-        Delivery::PartSent { .. } => Consequence {
-            outcome: AttemptOutcome::Retry {
-                at: attempt.now,
-                error: "sent in part".to_owned(),
-                may_have_arrived: false,
-            },
-            state: attempt.state.clone(),
-            outcome_label: "retried",
-        },
-        Delivery::Drop { error } => Consequence {
-            outcome: AttemptOutcome::Dead { error },
-            state: attempt.state.clone(),
-            outcome_label: "dropped",
-        },
+        Delivery::PartSent { .. } => retry(
+            attempt.now,
+            "sent in part".to_owned(),
+            attempt.state.clone(),
+        ),
+        Delivery::Drop { error } => dead(error, attempt.state.clone()),
         Delivery::Retry {
             error,
             after,
@@ -95,11 +86,7 @@ pub fn assess(
             if is_visible && n >= MAX_VISIBLE_ATTEMPTS {
                 let error =
                     format!("{error}; sent {n} times without a clear response, may have arrived");
-                return Consequence {
-                    outcome: AttemptOutcome::Dead { error },
-                    state,
-                    outcome_label: "dropped",
-                };
+                return dead(error, state);
             }
             Consequence {
                 outcome: AttemptOutcome::Retry {
@@ -114,16 +101,32 @@ pub fn assess(
         Delivery::Park {
             error,
             is_probed: true,
-        } if is_only_this_message_refused(&attempt) => Consequence {
-            outcome: AttemptOutcome::Retry {
-                at: later(attempt.now, jitter(step(&MAIL_STEPS, attempt.n_attempts))),
-                error,
-                may_have_arrived: false,
-            },
-            state: attempt.state.clone(),
-            outcome_label: "retried",
-        },
+        } if is_only_this_message_refused(&attempt) => {
+            let pause = jitter(step(&MAIL_STEPS, attempt.n_attempts));
+            retry(later(attempt.now, pause), error, attempt.state.clone())
+        }
         Delivery::Park { error, is_probed } => park(error, is_probed, &attempt),
+    }
+}
+
+/// Retries a message that did not arrive.
+fn retry(at: Timestamp, error: String, state: NotifierState) -> Consequence {
+    Consequence {
+        outcome: AttemptOutcome::Retry {
+            at,
+            error,
+            may_have_arrived: false,
+        },
+        state,
+        outcome_label: "retried",
+    }
+}
+
+fn dead(error: String, state: NotifierState) -> Consequence {
+    Consequence {
+        outcome: AttemptOutcome::Dead { error },
+        state,
+        outcome_label: "dropped",
     }
 }
 

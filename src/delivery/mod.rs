@@ -28,7 +28,7 @@ use spendwatch_notify::envelope::{Envelope, Links};
 use spendwatch_notify::outcome::Delivery;
 use spendwatch_notify::wording::digest::DigestEnvelope;
 use spendwatch_store::Store;
-use spendwatch_store::error::StoreError;
+use spendwatch_store::error::{StoreError, StoreErrorCause};
 use spendwatch_store::outbox::fallbacks::Fallback;
 use spendwatch_store::outbox::notifiers::NotifierState;
 use spendwatch_store::outbox::{AttemptOutcome, ClaimedMessage};
@@ -138,11 +138,15 @@ impl DeliveryWorker {
         let mut progress = WorkerProgress::default();
         let mut pause = FIRST_PAUSE;
         while !stop.is_cancelled() {
-            let sleep = match self.run_once(counters, wakeups, &mut progress, stop).await {
+            match self.run_once(counters, wakeups, &mut progress, stop).await {
                 Ok(sleep) => {
                     pause = FIRST_PAUSE;
                     self.store.note_success(&self.failure_key());
-                    sleep
+                    tokio::select! {
+                        () = self.clock.sleep(sleep) => {}
+                        () = wakeup.notified() => {}
+                        () = stop.cancelled() => {}
+                    }
                 }
                 Err(error) => {
                     let (error_text, seconds) = (error_chain(&error), pause.as_secs());
@@ -154,18 +158,9 @@ impl DeliveryWorker {
                     }
                     // Wake-ups are ignored: each cycle would query the failing store again.
                     let sleep = self.clock.sleep(pause);
+                    let _ = stop.run_until_cancelled(sleep).await;
                     pause = (pause * 2).min(MAX_PAUSE);
-                    tokio::select! {
-                        () = sleep => {}
-                        () = stop.cancelled() => {}
-                    }
-                    continue;
                 }
-            };
-            tokio::select! {
-                () = self.clock.sleep(sleep) => {}
-                () = wakeup.notified() => {}
-                () = stop.cancelled() => {}
             }
         }
     }
@@ -283,14 +278,11 @@ impl DeliveryWorker {
             self.expire(counters, now).await?;
             round.has_used_fallback |= self.pass_to_fallback(now).await?;
             let state = self.store.notifier_state(&self.name).await?;
-            let group_interval_end = self
-                .group_interval_end(&state)
-                .filter(|_| round.n_attempts == 0);
-            if state
+            let group_end = self.group_interval_end(&state);
+            let quiet_until = state
                 .paused_until
-                .max(group_interval_end)
-                .is_some_and(|until| until > now)
-            {
+                .max(group_end.filter(|_| round.n_attempts == 0));
+            if quiet_until > Some(now) {
                 return Ok(round);
             }
             let Some(claimed) = self.store.claim(&self.name, now).await? else {
@@ -387,15 +379,12 @@ impl DeliveryWorker {
                 ..
             }
         );
-        let has_other_recipient = match claimed.recipient.as_ref().filter(|_| is_parking) {
-            Some(recipient) => {
-                let store = &self.store;
-                let asked = store.has_other_recipient(&self.name, recipient, at).await;
-                // A failing store fails again when the outcome is recorded.
-                asked.unwrap_or(false)
-            }
-            None => false,
-        };
+        let mut has_other_recipient = false;
+        if let Some(recipient) = claimed.recipient.as_ref().filter(|_| is_parking) {
+            let asked = self.store.has_other_recipient(&self.name, recipient, at);
+            // A failing store fails again when the outcome is recorded.
+            has_other_recipient = asked.await.unwrap_or(false);
+        }
         let attempt = AttemptContext {
             n_attempts: claimed.n_attempts,
             n_ambiguous: claimed.n_ambiguous,
@@ -431,7 +420,10 @@ impl DeliveryWorker {
                 let unfinished = match noted.await {
                     Ok(()) => Some(((**claimed).clone(), before.clone())),
                     // The message was removed from the store.
-                    Err(StoreError::Unknown { .. }) => None,
+                    Err(StoreError {
+                        cause: StoreErrorCause::Unknown(_),
+                        ..
+                    }) => None,
                     Err(error) => return Err(error),
                 };
                 *pending_write = None;
@@ -444,7 +436,11 @@ impl DeliveryWorker {
             .finish(&ended.claimed.id, outcome, state, ended.at);
         match written.await {
             // The message was removed from the store.
-            Ok(()) | Err(StoreError::Unknown { .. }) => {}
+            Ok(())
+            | Err(StoreError {
+                cause: StoreErrorCause::Unknown(_),
+                ..
+            }) => {}
             Err(error) => return Err(error),
         }
         counters.count_notification(&self.name, ended.consequence.outcome_label, 1);

@@ -45,7 +45,6 @@ pub struct Resender {
     pub links: Links,
 }
 
-/// Request bodies.
 type Bodies = Arc<Vec<Vec<u8>>>;
 
 impl Resender {

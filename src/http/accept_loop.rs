@@ -25,9 +25,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::http::connections::{
-    ClientSource, ConnectionPhase, ConnectionProgress, ConnectionSlot, Connections,
-};
+use crate::http::connections::{ClientSource, ConnectionSlot, Connections};
+use crate::http::progress::{ConnectionPhase, ConnectionProgress};
 use spendwatch_base::clock::Clock;
 
 /// More than any well-behaved client sends.

@@ -25,11 +25,8 @@ const MAX_LIMIT: u32 = 1000;
 #[serde(deny_unknown_fields)]
 pub struct AlertQuery {
     /// Comma-separated states; all if missing.
-    #[serde(default)]
     state: Option<String>,
-    #[serde(default)]
     rule: Option<String>,
-    #[serde(default)]
     limit: Option<u32>,
 }
 
@@ -82,7 +79,6 @@ pub async fn find(
     }
 }
 
-/// Returns the error for an unknown fingerprint.
 pub fn not_found(fingerprint: &str) -> RequestError {
     RequestError::NotFound(format!("no alert `{fingerprint}`"))
 }

@@ -122,7 +122,6 @@ async fn body(body: Body) -> Result<Bytes, RequestError> {
     })
 }
 
-/// Reads a JSON object.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, RequestError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(fields)) => read_fields(fields),

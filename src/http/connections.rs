@@ -1,7 +1,6 @@
-//! Open connections: their deadlines, the connection limit, and which connection is closed to make room for a new one.
+//! Open connections: the connection limit, and which connection is closed to make room for a new one.
 //!
-//! A client can hold a connection open without sending anything. Therefore every wait for a client has a deadline, one
-//! source has at most half of all connections, and a new connection replaces the one that has waited longest for its
+//! One source has at most half of all connections, and a new connection replaces the one that has waited longest for its
 //! client. A connection whose request is being handled is never closed to make room.
 
 use std::collections::HashMap;
@@ -10,28 +9,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use spendwatch_base::clock::Clock;
+use crate::http::progress::ConnectionProgress;
 use spendwatch_base::lock;
-
-/// From accepting a connection to the first byte of a request.
-const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(10);
-/// From the first byte of a request to the end of its headers.
-const HEADER_LIMIT: Duration = Duration::from_secs(10);
-/// From the end of the headers to the end of the body, which has at most 64 KiB.
-const BODY_LIMIT: Duration = Duration::from_secs(10);
-/// Longer than a reload that resolves secrets from slow commands.
-const HANDLING_LIMIT: Duration = Duration::from_mins(2);
-/// From the start of a response to its last byte: 10 MB at 1.4 Mbit/s.
-const RESPONSE_LIMIT: Duration = Duration::from_mins(1);
-/// Maximum time within a response without the client reading a byte.
-const STALL_LIMIT: Duration = Duration::from_secs(10);
-/// Between two requests: longer than the usual scrape interval of a minute.
-const IDLE_LIMIT: Duration = Duration::from_secs(75);
-/// A deadline moves in steps of at least this length, so that large responses do not set it for every packet.
-const MIN_STEP: Duration = Duration::from_secs(1);
 
 /// File descriptors reserved for the store, the audit log, the configuration, name lookups and commands.
 const RESERVED: u64 = 128;
@@ -81,203 +63,6 @@ impl fmt::Display for ClientSource {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionPhase {
-    /// Waiting for the first byte of the first request.
-    Opened,
-    Headers,
-    Body,
-    /// Working on a complete request.
-    Handling,
-    /// Sending a response that is not complete yet.
-    Response,
-    /// Sending the rest of a complete response.
-    Flushing,
-    /// Waiting for the first byte of the next request.
-    Idle,
-}
-
-impl ConnectionPhase {
-    fn limit(self) -> Duration {
-        match self {
-            ConnectionPhase::Opened => FIRST_BYTE_LIMIT,
-            ConnectionPhase::Headers => HEADER_LIMIT,
-            ConnectionPhase::Body => BODY_LIMIT,
-            ConnectionPhase::Handling => HANDLING_LIMIT,
-            ConnectionPhase::Response | ConnectionPhase::Flushing => RESPONSE_LIMIT,
-            ConnectionPhase::Idle => IDLE_LIMIT,
-        }
-    }
-
-    /// Describes why a connection is closed when this phase expires.
-    pub fn timeout_reason(self) -> &'static str {
-        match self {
-            ConnectionPhase::Opened => "no request",
-            ConnectionPhase::Headers => "no complete headers",
-            ConnectionPhase::Body => "no complete body",
-            ConnectionPhase::Handling => "request takes too long",
-            ConnectionPhase::Response | ConnectionPhase::Flushing => "response not read",
-            ConnectionPhase::Idle => "no further request",
-        }
-    }
-}
-
-/// Phase with its times, in monotonic time.
-#[derive(Debug, Clone, Copy)]
-struct PhaseTimes {
-    phase: ConnectionPhase,
-    since: Duration,
-    ends_at: Duration,
-    /// Current deadline; earlier than `ends_at` if a response stalls.
-    deadline: Duration,
-}
-
-impl PhaseTimes {
-    fn new(phase: ConnectionPhase, now: Duration) -> PhaseTimes {
-        let ends_at = now + phase.limit();
-        let deadline = if phase == ConnectionPhase::Response {
-            ends_at.min(now + STALL_LIMIT)
-        } else {
-            ends_at
-        };
-        PhaseTimes {
-            phase,
-            since: now,
-            ends_at,
-            deadline,
-        }
-    }
-}
-
-/// Phase and deadline of one connection.
-#[derive(Debug)]
-pub struct ConnectionProgress {
-    clock: Clock,
-    step: watch::Sender<PhaseTimes>,
-}
-
-impl ConnectionProgress {
-    pub fn new(clock: Clock) -> ConnectionProgress {
-        let step = PhaseTimes::new(ConnectionPhase::Opened, clock.monotonic());
-        ConnectionProgress {
-            clock,
-            step: watch::Sender::new(step),
-        }
-    }
-
-    pub fn phase(&self) -> ConnectionPhase {
-        self.step.borrow().phase
-    }
-
-    /// Records that bytes arrived.
-    pub fn on_received(&self) {
-        self.advance(
-            &[ConnectionPhase::Opened, ConnectionPhase::Idle],
-            ConnectionPhase::Headers,
-        );
-    }
-
-    /// Waits until the response to the previous request is sent. Otherwise a client that pipelines requests and reads no
-    /// response would always have one being handled.
-    pub async fn wait_until_flushed(&self) {
-        let mut steps = self.step.subscribe();
-        // The sender is a field of `self`.
-        let _ = steps
-            .wait_for(|step| step.phase != ConnectionPhase::Flushing)
-            .await;
-    }
-
-    /// Records that the headers of a request are complete.
-    pub fn on_request_headers(&self, has_body: bool) {
-        let next = if has_body {
-            ConnectionPhase::Body
-        } else {
-            ConnectionPhase::Handling
-        };
-        self.step
-            .send_replace(PhaseTimes::new(next, self.clock.monotonic()));
-    }
-
-    /// Records that the body of a request is complete or was dropped.
-    pub fn on_request_end(&self) {
-        self.advance(&[ConnectionPhase::Body], ConnectionPhase::Handling);
-    }
-
-    /// Records that a response starts.
-    pub fn on_response_headers(&self) {
-        self.step.send_replace(PhaseTimes::new(
-            ConnectionPhase::Response,
-            self.clock.monotonic(),
-        ));
-    }
-
-    /// Records that bytes were sent.
-    pub fn on_sent(&self) {
-        let stalls_at = self.clock.monotonic() + STALL_LIMIT;
-        self.step.send_if_modified(|step| {
-            let deadline = stalls_at.min(step.ends_at);
-            let is_later = matches!(
-                step.phase,
-                ConnectionPhase::Response | ConnectionPhase::Flushing
-            ) && deadline >= step.deadline + MIN_STEP;
-            if is_later {
-                step.deadline = deadline;
-            }
-            is_later
-        });
-    }
-
-    /// Records that the response body is complete.
-    pub fn on_response_end(&self) {
-        self.step.send_if_modified(|step| {
-            let is_response = step.phase == ConnectionPhase::Response;
-            if is_response {
-                step.phase = ConnectionPhase::Flushing;
-            }
-            is_response
-        });
-    }
-
-    /// Records that everything was sent.
-    pub fn on_flushed(&self) {
-        self.advance(&[ConnectionPhase::Flushing], ConnectionPhase::Idle);
-    }
-
-    fn advance(&self, from: &[ConnectionPhase], to: ConnectionPhase) {
-        self.step.send_if_modified(|step| {
-            let is_due = from.contains(&step.phase);
-            if is_due {
-                *step = PhaseTimes::new(to, self.clock.monotonic());
-            }
-            is_due
-        });
-    }
-
-    /// Waits until the deadline has passed; returns the phase that expired.
-    pub async fn expired(&self) -> ConnectionPhase {
-        let mut steps = self.step.subscribe();
-        loop {
-            let step = *steps.borrow_and_update();
-            let left = step.deadline.saturating_sub(self.clock.monotonic());
-            if left.is_zero() {
-                return step.phase;
-            }
-            tokio::select! {
-                // The sender is a field of `self`.
-                _ = steps.changed() => {}
-                () = self.clock.sleep(left) => {}
-            }
-        }
-    }
-
-    /// Returns since when the connection has waited for its client, or `None` while a request is handled.
-    fn waiting_since(&self) -> Option<Duration> {
-        let step = self.step.borrow();
-        (step.phase != ConnectionPhase::Handling).then_some(step.since)
-    }
-}
-
-/// All open connections.
 #[derive(Debug)]
 pub struct Connections {
     open: Mutex<OpenConnections>,
@@ -308,8 +93,8 @@ pub struct ConnectionSlot {
     pub evicted: CancellationToken,
 }
 
-enum EnterResult {
-    Entered(u64, CancellationToken),
+/// Why a connection cannot be entered now.
+enum NoRoom {
     /// Another connection is being closed to make room.
     Wait,
     /// All connections are handling requests.
@@ -336,12 +121,10 @@ impl Connections {
         }
     }
 
-    /// Changes the limit for new connections.
     pub fn set_max(&self, max: usize) {
         self.open().max = max;
     }
 
-    /// Returns the limit.
     pub fn max(&self) -> usize {
         self.open().max
     }
@@ -356,29 +139,25 @@ impl Connections {
         loop {
             // Created before checking, so that a slot freed in between is noticed.
             let freed = self.freed.notified();
-            let entrance = self.open().enter(source, progress);
-            match entrance {
-                EnterResult::Entered(id, evicted) => {
-                    let slot = Some(ConnectionSlot {
-                        connections: Arc::clone(self),
-                        source,
-                        id,
-                        evicted,
-                    });
-                    return Admission {
-                        slot,
-                        limit_reached,
-                    };
+            let entered = self.open().enter(source, progress);
+            let slot = match entered {
+                Ok((id, evicted)) => Some(ConnectionSlot {
+                    connections: Arc::clone(self),
+                    source,
+                    id,
+                    evicted,
+                }),
+                Err(NoRoom::Wait) => {
+                    limit_reached = true;
+                    freed.await;
+                    continue;
                 }
-                EnterResult::Wait => freed.await,
-                EnterResult::Full => {
-                    return Admission {
-                        slot: None,
-                        limit_reached: true,
-                    };
-                }
-            }
-            limit_reached = true;
+                Err(NoRoom::Full) => None,
+            };
+            return Admission {
+                limit_reached: limit_reached || slot.is_none(),
+                slot,
+            };
         }
     }
 
@@ -400,7 +179,11 @@ impl Drop for ConnectionSlot {
 }
 
 impl OpenConnections {
-    fn enter(&mut self, source: ClientSource, progress: &Arc<ConnectionProgress>) -> EnterResult {
+    fn enter(
+        &mut self,
+        source: ClientSource,
+        progress: &Arc<ConnectionProgress>,
+    ) -> Result<(u64, CancellationToken), NoRoom> {
         let n_all: usize = self.by_source.values().map(Vec::len).sum();
         let own = self.by_source.get(&source).map_or(&[][..], Vec::as_slice);
         let share = self.max.div_ceil(2);
@@ -413,7 +196,7 @@ impl OpenConnections {
                 evicted: evicted.clone(),
             };
             self.by_source.entry(source).or_default().push(entry);
-            return EnterResult::Entered(id, evicted);
+            return Ok((id, evicted));
         }
         let n_evicted =
             |entries: &[OpenConnection]| entries.iter().filter(|entry| entry.is_evicted()).count();
@@ -424,11 +207,7 @@ impl OpenConnections {
             let n_evicted: usize = self.by_source.values().map(|own| n_evicted(own)).sum();
             n_all - n_evicted < self.max || self.evict_from_largest()
         };
-        if is_cut {
-            EnterResult::Wait
-        } else {
-            EnterResult::Full
-        }
+        Err(if is_cut { NoRoom::Wait } else { NoRoom::Full })
     }
 
     /// Closes the longest waiting connection of the source with the most connections. Returns whether there was one.
@@ -480,7 +259,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use spendwatch_base::clock::ManualClock;
+    use spendwatch_base::clock::{Clock, ManualClock};
 
     #[test]
     fn a_source_is_an_ipv4_address_or_an_ipv6_network() {

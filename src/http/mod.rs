@@ -3,6 +3,9 @@
 //! Handlers read published state, and write silences and acknowledgements to the store as commands do. Only a reload sends
 //! a request to the daemon.
 
+pub mod origin;
+pub mod progress;
+
 pub mod access;
 pub mod connections;
 
@@ -55,7 +58,6 @@ impl FromRef<HandlerState> for Arc<App> {
     }
 }
 
-/// Running HTTP server.
 pub struct HttpServer {
     address: SocketAddr,
     access: Arc<ArcSwap<AccessPolicy>>,
@@ -95,7 +97,6 @@ impl HttpServer {
         })
     }
 
-    /// Returns the listen address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -18,9 +18,10 @@ use crate::table::alerts as alert_table;
 use spendwatch_audit::Operation;
 use spendwatch_config::durations;
 use spendwatch_domain::alerts::silence::{
-    self, Acknowledgement, LabelMatcher, MAX_MATCHERS, OutOfBounds, Silence, SilenceEnd,
+    self, Acknowledgement, CapacityError, LabelMatcher, MAX_MATCHERS, OutOfBounds, Silence,
+    SilenceEnd,
 };
-use spendwatch_store::alerts::suppressions::{AckOutcome, AddSilenceOutcome, Attribution};
+use spendwatch_store::alerts::suppressions::{AckOutcome, Attribution};
 use spendwatch_store::prefix_match::PrefixMatch;
 
 /// Query parameters of `GET /api/v1/silences`.
@@ -64,9 +65,9 @@ pub async fn add(
         ],
     };
     let added = app.store.add_silence(&silence, now);
-    let refusal = |added: &AddSilenceOutcome| added.rejection().map(|full| full.to_string());
+    let refusal = |added: &Option<CapacityError>| added.map(|full| full.to_string());
     let added = app.audited(&operation, added, refusal).await??;
-    if let Some(full) = added.rejection() {
+    if let Some(full) = added {
         return Err(RequestError::Conflict(full.to_string()));
     }
     let (id, end) = (&silence.id, silence.span.end);
@@ -165,7 +166,6 @@ pub async fn acknowledge_alert(
     })
 }
 
-/// Body of a new silence.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewSilence {

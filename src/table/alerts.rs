@@ -12,7 +12,7 @@ use spendwatch_domain::org::events::Event;
 use spendwatch_domain::rules::watch::{Quantity, Unit, Watch};
 use spendwatch_domain::units::money::{Usd, share_percent};
 use spendwatch_notify::envelope::{Envelope, Links};
-use spendwatch_notify::wording::message::{self, Message, MessageBody};
+use spendwatch_notify::wording::message::{self, Message};
 use spendwatch_store::alerts::overview::DisplayedAlert;
 use spendwatch_store::alerts::{AlertChange, AlertPhase};
 use spendwatch_store::outbox::messages::MessageRow;
@@ -127,23 +127,13 @@ impl LastMessage<'_> {
     }
 
     fn as_json(&self) -> Value {
-        let (figures, top, advice) = match &self.message.body {
-            MessageBody::One(detail) => (&*detail.fields, &*detail.top, &*detail.advice),
-            MessageBody::Many(list) => (&[][..], &[][..], &*list.advice),
-        };
-        let figures = figures
-            .iter()
-            .map(|figure| json!({ "name": figure.name, "value": figure.value }));
-        let advice = advice
-            .iter()
-            .map(|advice| json!({ "text": advice.text, "link": advice.link }));
         let mut json = row_as_json(&self.heading());
         json["recipient"] = self.sent.recipient.as_deref().into();
         json["title"] = Value::from(&*self.message.title);
         json["summary"] = Value::from(&*self.message.summary);
-        json["figures"] = figures.collect();
-        json["contributors"] = top.iter().map(|line| Value::from(&**line)).collect();
-        json["advice"] = advice.collect();
+        json["figures"] = json!(self.message.fields);
+        json["contributors"] = json!(self.message.top);
+        json["advice"] = json!(self.message.advice);
         json["text"] = Value::from(self.text());
         json
     }

@@ -215,16 +215,6 @@ impl<T: Into<Cell>> From<Option<T>> for Cell {
 }
 
 impl Cell {
-    /// Returns a text cell, or an empty one.
-    pub fn text_or_empty(text: Option<impl Into<String>>) -> Cell {
-        text.map_or(Cell::Empty, |text| Cell::Text(text.into()))
-    }
-
-    /// Returns a time cell, or an empty one.
-    pub fn time_or_empty(at: Option<Timestamp>) -> Cell {
-        at.map_or(Cell::Empty, Cell::Time)
-    }
-
     fn for_json(&self) -> Value {
         match self {
             Cell::Empty | Cell::Unknown => Value::Null,

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alertmanager_rules::complaint;
 use crate::harness::{at, organization, rule};
-use crate::outbox_fixture::{OutboxFixture, client, fact, secret};
+use crate::outbox_fixture::{OutboxFixture, client, endpoint, fact, secret};
 use crate::program::{Home, Program, post_reload};
 use crate::receiver::{Answer, Receiver};
 
@@ -45,7 +45,7 @@ fn rule_for_am() -> Rule {
 }
 
 fn resender(store: &Store, clock: Clock, urls: &[&str]) -> Resender {
-    let members = urls.iter().map(|url| (client(url), secret(url))).collect();
+    let members = urls.iter().map(|url| endpoint(url)).collect();
     let headers = vec![("Authorization".to_owned(), secret("Bearer canary-0001"))];
     Resender {
         target: ResendTarget {

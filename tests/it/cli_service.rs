@@ -316,7 +316,7 @@ async fn apportioned_rows_are_marked_and_keys_named() {
     ] {
         assert!(csv.lines().next().unwrap().contains(key), "{csv}");
     }
-    let table = home.command_with(&asked, &[("COLUMNS", "80")]);
+    let table = home.command(&asked);
     let stderr = String::from_utf8(table.stderr).unwrap();
     assert_eq!(
         stderr.matches("apportioned to keys by tokens").count(),
@@ -324,7 +324,7 @@ async fn apportioned_rows_are_marked_and_keys_named() {
         "{stderr}"
     );
     let table = String::from_utf8(table.stdout).unwrap();
-    for heading in ["API KEY", "USD", "ESTIMATED", "BILL − PRICED"] {
+    for heading in ["API KEY", "USD", "ESTIMATED", "BILL−LIST"] {
         assert!(table.lines().next().unwrap().contains(heading), "{table}");
     }
     assert!(

@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use spendwatch::app::App;
 use spendwatch::app::published::PublishedState;
 use spendwatch::app::wakeups::Wakeups;
-use spendwatch::cycle::state::{
-    CycleSummary, DeliverySettings, Watcher, WatcherDeps, WatcherSettings,
-};
+use spendwatch::cycle::settings::{DeliverySettings, WatcherDeps, WatcherSettings};
+use spendwatch::cycle::state::Watcher;
+use spendwatch::cycle::summary::CycleSummary;
 use spendwatch_anthropic::endpoint::RequestCounts;
 use spendwatch_anthropic::transport::limiter::RateShare;
 use spendwatch_anthropic::{API_VERSION, AdminApi, ApiSettings};

@@ -21,7 +21,9 @@ use spendwatch_domain::units::subject::{Subject, SubjectKind};
 use spendwatch_metrics::counters::Counters;
 use spendwatch_notify::Notifier;
 use spendwatch_notify::envelope::Links;
-use spendwatch_notify::receivers::slack::Slack;
+use spendwatch_notify::post::ReceiverEndpoint;
+use spendwatch_notify::receivers::chat::ChatWebhook;
+use spendwatch_notify::receivers::slack;
 use spendwatch_notify::receivers::webhook::Webhook;
 use spendwatch_store::decisions::Commit;
 use spendwatch_store::outbox::NewMessage;
@@ -75,7 +77,7 @@ impl OutboxFixture {
     pub fn worker(&self, store: &Store, name: &str, notifier: Notifier) -> DeliveryWorker {
         DeliveryWorker {
             name: NotifierName::from(name),
-            shows_repeats: matches!(notifier, Notifier::Slack(_) | Notifier::SlackApi(_)),
+            shows_repeats: matches!(notifier, Notifier::Chat(_) | Notifier::SlackApi(_)),
             notifier,
             store: store.clone(),
             clock: Clock::Manual(self.clock.clone()),
@@ -231,8 +233,17 @@ pub fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
 }
 
+pub fn endpoint(url: &str) -> ReceiverEndpoint {
+    let mut endpoint = ReceiverEndpoint::new(secret(url), true).unwrap();
+    endpoint.client = client(url);
+    endpoint
+}
+
 pub fn slack(url: &str) -> Notifier {
-    Notifier::Slack(Slack::new(client(url), secret(url)).unwrap())
+    Notifier::Chat(ChatWebhook {
+        endpoint: endpoint(url),
+        format: slack::FORMAT,
+    })
 }
 
 pub fn webhook(url: &str) -> Notifier {
@@ -242,7 +253,9 @@ pub fn webhook(url: &str) -> Notifier {
         headers: Vec::new(),
         template: None,
     };
-    Notifier::Webhook(Webhook::new(client(url), settings).unwrap())
+    let mut webhook = Webhook::new(settings, true).unwrap();
+    webhook.endpoint.client = client(url);
+    Notifier::Webhook(webhook)
 }
 
 /// Returns the ids of messages in a state, oldest first.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use spendwatch::cycle::configured;
-use spendwatch::cycle::state::{Watcher, WatcherSettings};
+use spendwatch::cycle::settings::WatcherSettings;
+use spendwatch::cycle::state::Watcher;
 use spendwatch_config::Config;
 use spendwatch_domain::alerts::notification::Fact;
 use spendwatch_domain::units::ids::NotifierName;

@@ -1,7 +1,8 @@
 //! Malformed responses: an unreadable row costs only its own figure and is named; a rejected list costs only its
 //! column.
 
-use spendwatch::cycle::state::{CycleSummary, Watcher};
+use spendwatch::cycle::state::Watcher;
+use spendwatch::cycle::summary::CycleSummary;
 use spendwatch_domain::figures::figure::Figure;
 use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_domain::units::money::Usd;

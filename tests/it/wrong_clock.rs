@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::types::Value;
-use spendwatch::cycle::state::{CycleSummary, Watcher};
+use spendwatch::cycle::state::Watcher;
+use spendwatch::cycle::summary::CycleSummary;
 use spendwatch_base::clock::Clock;
 use spendwatch_domain::alerts::notification::Reason;
 use spendwatch_domain::rules::rule::{Condition, Rule};

@@ -14,7 +14,6 @@ pub struct LineLocation {
     pub line: usize,
 }
 
-/// A finding and its location.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}`, line {}: {problem}", spot.file, spot.line)]
 pub struct ChainBreak {
@@ -22,7 +21,6 @@ pub struct ChainBreak {
     pub problem: ChainProblem,
 }
 
-/// Kind of finding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChainProblem {
     #[error("is not an entry")]

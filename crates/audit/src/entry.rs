@@ -44,7 +44,6 @@ impl EntryPhase {
     }
 }
 
-/// Content of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AuditEntry {
     pub at: Timestamp,

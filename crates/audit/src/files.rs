@@ -18,7 +18,6 @@ use crate::head::{self, ChainHead, HeadFile};
 use crate::tail::{self, Tail};
 use spendwatch_base::private_file;
 
-/// Errors of the audit log.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The operation to be logged is not executed.
@@ -43,7 +42,6 @@ pub struct LogSnapshot {
     pub head: HeadFile,
 }
 
-/// An open file of the log.
 #[derive(Debug)]
 pub struct OpenedFile {
     pub path: PathBuf,

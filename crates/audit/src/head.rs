@@ -32,7 +32,6 @@ impl ChainHead {
     }
 }
 
-/// Content of the head file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum HeadFile {
     #[default]

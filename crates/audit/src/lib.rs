@@ -71,7 +71,6 @@ pub struct Operation<'a> {
     pub arguments: &'a [(&'a str, String)],
 }
 
-/// How an operation ended.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OperationOutcome<'a> {
     /// `None` for success.
@@ -112,7 +111,6 @@ impl AuditLog {
         }))
     }
 
-    /// Returns the actor of new entries.
     pub fn actor(&self) -> &str {
         &self.0.actor
     }
@@ -138,7 +136,6 @@ impl AuditLog {
         })
     }
 
-    /// Logs the outcome of an intent.
     pub fn end(&self, intent: Intent, ended: &OperationOutcome<'_>) -> Result<(), AuditError> {
         let took = self.0.clock.monotonic().saturating_sub(intent.began);
         let entry = AuditEntry {
@@ -201,7 +198,6 @@ impl AuditLog {
         self.0.files.check()
     }
 
-    /// Returns the log's files.
     pub fn files(&self) -> &AuditFiles {
         &self.0.files
     }

@@ -36,7 +36,6 @@ pub struct ManualClock {
 /// Servers that the clock is compared with, until their clients are dropped.
 type Servers = Arc<Mutex<Vec<Weak<ServerTime>>>>;
 
-/// Time that one server last reported.
 #[derive(Debug, Default)]
 pub struct ServerTime {
     reported: Mutex<Option<Reported>>,
@@ -208,7 +207,6 @@ impl ManualClock {
         });
     }
 
-    /// Returns the number of sleepers.
     pub fn n_sleeping(&self) -> usize {
         self.times.receiver_count()
     }

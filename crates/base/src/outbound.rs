@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -45,23 +45,21 @@ pub enum OutboundError {
 
 /// Builds a client for any server.
 pub fn client(outbound: &HttpClientConfig) -> Result<Client, OutboundError> {
-    build(base(outbound).tls_certs_merge(configured_certificates(outbound)?))
+    build(base(outbound).tls_certs_merge(certificates(outbound)?))
 }
 
 /// Builds a client for one server. A loopback server needs no proxy, and over plain `http` no root certificates, so that it also
 /// works on a machine without them.
 pub fn client_for(outbound: &HttpClientConfig, server: &Url) -> Result<Client, OutboundError> {
-    let base = base(outbound);
-    let routed = if is_loopback(server) {
-        base.no_proxy()
-    } else {
-        base
-    };
-    if server.scheme() == "http" && is_loopback(server) {
-        build(routed.tls_certs_only(configured_certificates(outbound)?))
-    } else {
-        build(routed.tls_certs_merge(configured_certificates(outbound)?))
+    let certificates = certificates(outbound)?;
+    if !is_loopback(server) {
+        return build(base(outbound).tls_certs_merge(certificates));
     }
+    let direct = base(outbound).no_proxy();
+    build(match server.scheme() {
+        "http" => direct.tls_certs_only(certificates),
+        _ => direct.tls_certs_merge(certificates),
+    })
 }
 
 /// Returns whether a URL's host is a loopback address or `localhost`.
@@ -88,21 +86,14 @@ fn base(outbound: &HttpClientConfig) -> ClientBuilder {
         .timeout(outbound.timeout)
 }
 
-fn configured_certificates(outbound: &HttpClientConfig) -> Result<Vec<Certificate>, OutboundError> {
-    match &outbound.ca_file {
-        Some(path) => certificates(path),
-        None => Ok(Vec::new()),
+fn certificates(outbound: &HttpClientConfig) -> Result<Vec<Certificate>, OutboundError> {
+    let Some(path) = outbound.ca_file.clone() else {
+        return Ok(Vec::new());
+    };
+    match fs::read(&path) {
+        Ok(pem) => usable_certificates(&pem).ok_or(OutboundError::CaUnusable { path }),
+        Err(source) => Err(OutboundError::CaUnreadable { path, source }),
     }
-}
-
-fn certificates(path: &Path) -> Result<Vec<Certificate>, OutboundError> {
-    let pem = fs::read(path).map_err(|source| OutboundError::CaUnreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    usable_certificates(&pem).ok_or_else(|| OutboundError::CaUnusable {
-        path: path.to_owned(),
-    })
 }
 
 /// Returns `None` if there is no certificate or an invalid one; the TLS library would report it later and without the file.

@@ -102,7 +102,6 @@ pub struct AlertmanagerSettings<S> {
     pub resend_interval: Duration,
 }
 
-/// One member of an Alertmanager cluster.
 #[derive(Debug, Clone)]
 pub struct AlertmanagerMember<S> {
     pub url: S,

@@ -1,5 +1,6 @@
 //! Secret values, which are never shown, and their redaction from texts.
 
+mod encodings;
 pub mod redaction;
 
 use std::fmt;
@@ -7,7 +8,6 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-/// Replacement of a secret.
 pub const REDACTED: &str = "[redacted]";
 
 /// Minimum length of a secret that is redacted; shorter ones would match ordinary words.

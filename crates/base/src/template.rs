@@ -1,9 +1,12 @@
-//! User-defined templates of message bodies. Their work and output are bounded, and an undefined name is an error.
+//! Templates. In all of them an undefined name is an error.
+//!
+//! Users define templates of message bodies, whose work and output are bounded. Our own templates of HTML escape every text.
 //!
 //! Below both the configuration, which checks templates, and the notifiers, which render them.
 
 use std::io::{self, Write};
 
+use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::Value;
@@ -22,7 +25,6 @@ const MAX_JSON_VALUES: usize = 100_000;
 /// Maximum indentation of JSON, in spaces.
 const MAX_JSON_INDENT: usize = 16;
 
-/// A valid template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(String);
 
@@ -68,7 +70,6 @@ impl Template {
         Ok(template)
     }
 
-    /// Returns the source.
     pub fn text(&self) -> &str {
         &self.0
     }
@@ -121,6 +122,17 @@ fn environment<'a>() -> Environment<'a> {
     environment.add_filter("tojson", to_json);
     // A namespace can contain itself, or values nested so deeply that dropping them overflows any stack.
     environment.remove_global("namespace");
+    environment
+}
+
+/// Returns an environment for our own templates of HTML. Every text is escaped, and lines with statements alone leave none.
+pub fn html_environment<'a>() -> Environment<'a> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let mut lines = SyntaxConfig::builder();
+    let syntax = lines.trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.expect("the delimiters are the usual ones"));
     environment
 }
 

@@ -49,7 +49,6 @@ impl CycleOutcome {
     }
 }
 
-/// Outcomes of a delivery attempt.
 pub const DELIVERY_OUTCOMES: [&str; 4] = ["delivered", "retried", "parked", "dropped"];
 
 pub const HEARTBEAT_OUTCOMES: [&str; 2] = ["sent", "failed"];
@@ -182,7 +181,6 @@ impl Counters {
         let _ = self.parked.remove_label_values(&[notifier.as_str()]);
     }
 
-    /// Records whether a reload succeeded.
     pub fn record_reload(&self, is_accepted: bool, at: Timestamp) {
         self.reload_successful
             .set(if is_accepted { 1.0 } else { 0.0 });
@@ -191,7 +189,6 @@ impl Counters {
         }
     }
 
-    /// Returns the process metrics.
     pub fn process(&self) -> &Process {
         &self.process
     }

@@ -49,20 +49,11 @@ fn format(accept: &str) -> ExpositionFormat {
 fn parse_item(item: &str) -> Option<(Weight, ExpositionFormat)> {
     let mut parts = item.split(';').map(str::trim);
     let kind = parts.next()?.to_ascii_lowercase();
-    let parameters: Vec<(String, &str)> = parts
-        .filter_map(|part| part.split_once('='))
-        .map(|(name, value)| {
-            (
-                name.trim().to_ascii_lowercase(),
-                value.trim().trim_matches('"'),
-            )
-        })
-        .collect();
+    let parameters = parts.filter_map(|part| part.split_once('='));
     let parameter = |name: &str| {
-        parameters
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| *value)
+        let mut parameters = parameters.clone();
+        let (_, value) = parameters.find(|(known, _)| known.trim().eq_ignore_ascii_case(name))?;
+        Some(value.trim().trim_matches('"'))
     };
     let weight = parameter("q").map_or(1000, weight);
     let format = match (kind.as_str(), parameter("version")) {

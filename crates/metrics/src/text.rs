@@ -10,7 +10,6 @@ use jiff::Timestamp;
 /// Six decimals.
 const RATIO: i128 = 1_000_000;
 
-/// Metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
     pub name: &'static str,
@@ -19,7 +18,6 @@ pub struct Family {
     pub kind: FamilyKind,
 }
 
-/// Type of a metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FamilyKind {
     Gauge,
@@ -46,17 +44,17 @@ impl Family {
 
     /// Returns the `HELP` and `TYPE` lines. OpenMetrics omits `_total` from the name.
     pub fn header(&self, format: ExpositionFormat) -> String {
-        let (name, kind) = match (self.kind, format) {
-            (FamilyKind::Gauge, _) => (self.name, "gauge"),
-            (FamilyKind::Counter, ExpositionFormat::Text) => (self.name, "counter"),
-            (FamilyKind::Counter, ExpositionFormat::OpenMetrics) => {
-                (without_total(self.name), "counter")
-            }
+        let name = match format {
+            ExpositionFormat::Text => self.name,
+            ExpositionFormat::OpenMetrics => without_total(self.name),
+        };
+        let kind = match self.kind {
+            FamilyKind::Gauge => "gauge",
+            FamilyKind::Counter => "counter",
         };
         format!("# HELP {name} {}\n# TYPE {name} {kind}\n", self.help)
     }
 
-    /// Appends a sample.
     pub fn sample(&self, out: &mut String, labels: &[(&str, &str)], value: impl Display) {
         out.push_str(self.name);
         let mut opening = '{';
@@ -106,7 +104,6 @@ pub fn timestamp(at: Timestamp) -> String {
     format!("{}.{:03}", milliseconds / 1000, (milliseconds % 1000).abs())
 }
 
-/// Escapes a label value.
 fn escape(out: &mut String, value: &str) {
     if !value.contains(['\\', '"', '\n']) {
         out.push_str(value);

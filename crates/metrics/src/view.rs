@@ -68,7 +68,6 @@ impl<'a> View<'a> {
         self.snapshot.figures
     }
 
-    /// Returns the organization's name.
     pub fn organization(&self) -> &'a str {
         self.snapshot.organization.as_str()
     }
@@ -81,7 +80,6 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Returns whether the dialect reports users.
     pub fn reports_users(&self) -> bool {
         self.dialect == Some(Dialect::Analytics)
     }

@@ -58,7 +58,6 @@ impl WorkspaceSeries {
         ]
     }
 
-    /// Returns this month's spend.
     pub fn month_spend(&self, view: &View<'_>) -> Usd {
         let month = view.frames(Period::Month).map(|(open, _)| open);
         let of = |member: &usize| month.map_or(Usd::ZERO, |frame| frame.sum_of(*member).spend);

@@ -18,32 +18,31 @@ use std::io;
 
 use crate::envelope::Envelope;
 use crate::outcome::{Delivery, SettingsError};
+use crate::post::ReceiverEndpoint;
 use crate::receivers::alertmanager::Alertmanager;
+use crate::receivers::chat::ChatWebhook;
 use crate::receivers::command::Command;
 use crate::receivers::console::Console;
-use crate::receivers::discord::Discord;
 use crate::receivers::email::EmailNotifier;
 use crate::receivers::memory::Memory;
 use crate::receivers::pagerduty::PagerDuty;
-use crate::receivers::slack::Slack;
 use crate::receivers::slack_api::SlackApi;
-use crate::receivers::teams::Teams;
 use crate::receivers::webhook::Webhook;
+use crate::receivers::{discord, slack, teams};
 use crate::wording::digest::DigestEnvelope;
-use spendwatch_base::receiver::{AlertmanagerMember, AlertmanagerSettings, ReceiverSettings};
+use spendwatch_base::receiver::ReceiverSettings;
 use spendwatch_base::secret::Secret;
 
 /// A configured receiver.
 #[derive(Debug, Clone)]
 pub enum Notifier {
-    Slack(Slack),
+    /// A webhook of Slack, Teams or Discord.
+    Chat(ChatWebhook),
     /// Slack with a bot token, with threads.
     SlackApi(SlackApi),
     Email(EmailNotifier),
     Webhook(Webhook),
     PagerDuty(PagerDuty),
-    Teams(Teams),
-    Discord(Discord),
     Command(Command),
     /// Alerts reach it through `delivery::resend`, not through the outbox.
     Alertmanager(Alertmanager),
@@ -55,13 +54,11 @@ pub enum Notifier {
 macro_rules! with_receiver {
     ($notifier:expr, $receiver:ident => $value:expr) => {
         match $notifier {
-            Notifier::Slack($receiver) => $value,
+            Notifier::Chat($receiver) => $value,
             Notifier::SlackApi($receiver) => $value,
             Notifier::Email($receiver) => $value,
             Notifier::Webhook($receiver) => $value,
             Notifier::PagerDuty($receiver) => $value,
-            Notifier::Teams($receiver) => $value,
-            Notifier::Discord($receiver) => $value,
             Notifier::Command($receiver) => $value,
             Notifier::Alertmanager($receiver) => $value,
             Notifier::Console($receiver) => $value,
@@ -76,37 +73,35 @@ impl Notifier {
         settings: ReceiverSettings<Secret>,
         allow_http: bool,
     ) -> Result<Notifier, SettingsError> {
-        let client = |url: &Secret| post::client(url, allow_http);
+        let endpoint = |url| ReceiverEndpoint::new(url, allow_http);
+        let chat = |url, format| -> Result<_, SettingsError> {
+            let endpoint = endpoint(url)?;
+            Ok(Notifier::Chat(ChatWebhook { endpoint, format }))
+        };
         Ok(match settings {
             ReceiverSettings::Console => Notifier::Console(Console::new(io::stdout())),
-            ReceiverSettings::Slack { url } => Notifier::Slack(Slack::new(client(&url)?, url)?),
+            ReceiverSettings::Slack { url } => chat(url, slack::FORMAT)?,
+            ReceiverSettings::Teams { url } => chat(url, teams::FORMAT)?,
+            ReceiverSettings::Discord { url } => Notifier::Chat(discord::webhook(endpoint(url)?)),
             ReceiverSettings::SlackApi(settings) => {
-                let client = client(&Secret::new(settings.api_url.clone()))?;
-                Notifier::SlackApi(SlackApi::new(client, settings)?)
+                Notifier::SlackApi(SlackApi::new(settings, allow_http)?)
             }
             ReceiverSettings::Webhook(settings) => {
-                Notifier::Webhook(Webhook::new(client(&settings.url)?, settings)?)
+                Notifier::Webhook(Webhook::new(settings, allow_http)?)
             }
             ReceiverSettings::Command(settings) => Notifier::Command(Command::new(settings)?),
             ReceiverSettings::PagerDuty(settings) => {
-                Notifier::PagerDuty(PagerDuty::new(client(&settings.url)?, settings)?)
-            }
-            ReceiverSettings::Teams { url } => Notifier::Teams(Teams::new(client(&url)?, url)?),
-            ReceiverSettings::Discord { url } => {
-                Notifier::Discord(Discord::new(client(&url)?, url)?)
+                Notifier::PagerDuty(PagerDuty::new(settings, allow_http)?)
             }
             ReceiverSettings::Email(settings) => {
                 Notifier::Email(EmailNotifier::new(*settings, None)?)
             }
-            ReceiverSettings::Alertmanager(AlertmanagerSettings {
-                members, headers, ..
-            }) => {
-                let with_client = |member: AlertmanagerMember<Secret>| {
-                    Ok((post::client(&member.url, member.allow_http)?, member.url))
-                };
-                let members: Result<_, SettingsError> =
-                    members.into_iter().map(with_client).collect();
-                Notifier::Alertmanager(Alertmanager::new(members?, headers)?)
+            ReceiverSettings::Alertmanager(settings) => {
+                let members = settings.members.into_iter();
+                let members = members
+                    .map(|member| ReceiverEndpoint::new(member.url, member.allow_http))
+                    .collect::<Result<_, _>>()?;
+                Notifier::Alertmanager(Alertmanager::new(members, settings.headers)?)
             }
         })
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, Url};
 use serde_json::Value;
 
@@ -23,27 +23,11 @@ const MIN_SECRET_PART_CHARS: usize = 6;
 /// Shorter words of a header are scheme names such as `Bearer`.
 const MIN_SECRET_WORD_CHARS: usize = 8;
 
-/// Builds a client for one receiver. With `allow_http`, the URL may be `http://` to a host other than loopback.
-pub fn client(url: &Secret, allow_http: bool) -> Result<Client, SettingsError> {
-    let limits = HttpClientConfig {
-        connect_timeout: CONNECT_TIMEOUT,
-        read_timeout: WHOLE_TIMEOUT,
-        timeout: WHOLE_TIMEOUT,
-        ca_file: None,
-    };
-    let address = if allow_http {
-        Address::new(url.clone())?
-    } else {
-        Address::encrypted(url.clone())?
-    };
-    outbound::client_for(&limits, &address.parsed.0).map_err(|error| SettingsError::Tls {
-        reason: outbound::error_chain(&error),
-    })
-}
-
-/// A receiver's URL, which is a secret.
+/// A receiver's URL, which is a secret, and a client for it.
 #[derive(Debug, Clone)]
-pub struct Address {
+pub struct ReceiverEndpoint {
+    /// Does not follow redirects and has timeouts.
+    pub client: Client,
     url: Secret,
     parsed: SecretUrl,
     appended_path: &'static str,
@@ -59,33 +43,38 @@ impl std::fmt::Debug for SecretUrl {
     }
 }
 
-impl Address {
-    /// Parses an `http://` or `https://` URL.
-    pub fn new(url: Secret) -> Result<Address, SettingsError> {
+impl ReceiverEndpoint {
+    /// Parses an `http://` or `https://` URL. Without `allow_http`, rejects `http://` to other hosts than loopback, which would
+    /// send secrets in clear text.
+    pub fn new(url: Secret, allow_http: bool) -> Result<ReceiverEndpoint, SettingsError> {
         let parsed = Url::parse(url.expose().trim()).map_err(|_| SettingsError::Url)?;
         if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
             return Err(SettingsError::Url);
         }
-        Ok(Address {
+        if parsed.scheme() == "http" && !allow_http && !outbound::is_loopback(&parsed) {
+            return Err(SettingsError::ClearText);
+        }
+        let limits = HttpClientConfig {
+            connect_timeout: CONNECT_TIMEOUT,
+            read_timeout: WHOLE_TIMEOUT,
+            timeout: WHOLE_TIMEOUT,
+            ca_file: None,
+        };
+        let client =
+            outbound::client_for(&limits, &parsed).map_err(|error| SettingsError::Tls {
+                reason: outbound::error_chain(&error),
+            })?;
+        Ok(ReceiverEndpoint {
+            client,
             url,
             parsed: SecretUrl(parsed),
             appended_path: "",
         })
     }
 
-    /// Also rejects `http://` to other hosts than loopback, which would send secrets in clear text.
-    fn encrypted(url: Secret) -> Result<Address, SettingsError> {
-        let address = Address::new(url)?;
-        let parsed = &address.parsed.0;
-        if parsed.scheme() == "http" && !outbound::is_loopback(parsed) {
-            return Err(SettingsError::ClearText);
-        }
-        Ok(address)
-    }
-
     /// Sets a query parameter and keeps all others.
     #[must_use]
-    pub fn with_query(mut self, name: &str, value: &str) -> Address {
+    pub fn with_query(mut self, name: &str, value: &str) -> ReceiverEndpoint {
         let query = self.parsed.0.query().unwrap_or_default();
         let is_other = |part: &&str| {
             !part.is_empty() && part.split_once('=').map_or(*part, |(name, _)| name) != name
@@ -99,8 +88,8 @@ impl Address {
 
     /// Appends a path, which is not a secret.
     #[must_use]
-    pub fn with_path(self, path: &'static str) -> Address {
-        Address {
+    pub fn with_path(self, path: &'static str) -> ReceiverEndpoint {
+        ReceiverEndpoint {
             appended_path: path,
             ..self
         }
@@ -109,11 +98,8 @@ impl Address {
     fn target(&self) -> Url {
         let mut target = self.parsed.0.clone();
         if !self.appended_path.is_empty() {
-            let path = format!(
-                "{}{}",
-                target.path().trim_end_matches('/'),
-                self.appended_path
-            );
+            let path = target.path().trim_end_matches('/');
+            let path = format!("{path}{}", self.appended_path);
             target.set_path(&path);
         }
         target
@@ -148,7 +134,7 @@ impl Address {
 /// One request to a receiver.
 #[derive(Debug)]
 pub struct PostRequest<'a> {
-    pub address: &'a Address,
+    pub endpoint: &'a ReceiverEndpoint,
     /// `Content-Type` defaults to JSON.
     pub headers: HeaderMap,
     pub body: Vec<u8>,
@@ -196,48 +182,42 @@ pub enum ResponseClass {
 }
 
 /// Sends one GET request; any 2xx response is a success. The error does not contain the URL.
-pub async fn ping(client: &Client, address: &Address, timeout: Duration) -> Result<(), String> {
-    let request = client.get(address.parsed.0.clone()).timeout(timeout);
-    match request.send().await {
+pub async fn ping(endpoint: &ReceiverEndpoint, timeout: Duration) -> Result<(), String> {
+    let request = endpoint.client.get(endpoint.target());
+    match request.timeout(timeout).send().await {
         Ok(response) if response.status().is_success() => Ok(()),
         Ok(response) => Err(format!("answered {}", response.status().as_u16())),
         Err(error) if error.is_timeout() => Err("response timed out".to_owned()),
         Err(error) => {
             let text = outbound::error_chain(&error.without_url());
-            Err(formatting::single_line(&address.redact(&text)))
+            Err(formatting::single_line(&endpoint.redact(&text)))
+        }
+    }
+}
+
+impl<'a> PostRequest<'a> {
+    /// Creates a post of a JSON body to a receiver whose URL is the only credential.
+    pub fn json(
+        endpoint: &'a ReceiverEndpoint,
+        payload: &Value,
+        now: Timestamp,
+    ) -> PostRequest<'a> {
+        PostRequest {
+            endpoint,
+            headers: HeaderMap::new(),
+            body: payload.to_string().into_bytes(),
+            secrets: Vec::new(),
+            now,
         }
     }
 }
 
 /// Sends one post.
-pub async fn post(
-    client: &Client,
-    post: PostRequest<'_>,
-    classify: fn(&PostResponse) -> ResponseClass,
-) -> Delivery {
-    match send_request(client, &post).await {
+pub async fn post(post: PostRequest<'_>, classify: fn(&PostResponse) -> ResponseClass) -> Delivery {
+    match send_request(&post).await {
         Ok(reply) => to_delivery(classify(&reply.response), &reply, &post),
         Err(delivery) => delivery,
     }
-}
-
-/// Sends one post of a JSON body to a receiver whose URL is the only credential.
-pub async fn post_json(
-    client: &Client,
-    address: &Address,
-    payload: &Value,
-    now: Timestamp,
-    classify: fn(&PostResponse) -> ResponseClass,
-) -> Delivery {
-    let body = payload.to_string().into_bytes();
-    let plain = PostRequest {
-        address,
-        headers: HeaderMap::new(),
-        body,
-        secrets: Vec::new(),
-        now,
-    };
-    post(client, plain, classify).await
 }
 
 /// A response with the pause that the receiver requests.
@@ -249,24 +229,19 @@ pub struct PostReply {
 }
 
 /// Sends one post and returns the response. Without a response, the error is the delivery.
-pub async fn send_request(client: &Client, post: &PostRequest<'_>) -> Result<PostReply, Delivery> {
+pub async fn send_request(post: &PostRequest<'_>) -> Result<PostReply, Delivery> {
     let mut headers = post.headers.clone();
     headers
         .entry(CONTENT_TYPE)
         .or_insert(HeaderValue::from_static("application/json"));
-    let request = client
-        .post(post.address.target())
-        .headers(headers)
-        .body(post.body.clone());
+    let request = post.endpoint.client.post(post.endpoint.target());
+    let request = request.headers(headers).body(post.body.clone());
     let response = match request.send().await {
         Ok(response) => response,
         Err(error) => return Err(no_response(&error.without_url(), post)),
     };
-    let after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| outbound::retry_after(value, post.now));
+    let after = header(&response, &RETRY_AFTER);
+    let after = after.and_then(|value| outbound::retry_after(value, post.now));
     let response = read_response(response).await;
     let after = after.max(response.retry_after());
     Ok(PostReply { response, after })
@@ -309,15 +284,15 @@ fn no_response(error: &reqwest::Error, post: &PostRequest<'_>) -> Delivery {
     }
 }
 
+fn header<'a>(response: &'a Response, name: &HeaderName) -> Option<&'a str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
 async fn read_response(mut response: Response) -> PostResponse {
     let status = response.status().as_u16();
-    let media_type = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .map(|value| value.trim().to_ascii_lowercase())
-        .unwrap_or_default();
+    let media_type = header(&response, &CONTENT_TYPE).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default();
+    let media_type = media_type.trim().to_ascii_lowercase();
     let mut body = Vec::new();
     let is_whole = loop {
         match response.chunk().await {
@@ -362,11 +337,16 @@ fn redact_words(secret: &Secret, text: &str) -> String {
 /// Returns at most 200 characters on one line, without secrets and control characters. Redacts before cutting, so that no
 /// part of a secret remains.
 fn quote(text: &str, post: &PostRequest<'_>) -> String {
-    let mut redacted = post.address.redact(text);
+    let mut redacted = post.endpoint.redact(text);
     for secret in &post.secrets {
         redacted = redact_words(secret, &secret.redact(&redacted));
     }
-    let line = formatting::single_line(&redacted);
+    quote_line(&redacted)
+}
+
+/// Returns at most 200 characters on one line, without control characters.
+pub fn quote_line(text: &str) -> String {
+    let line = formatting::single_line(text);
     match line.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
@@ -377,14 +357,14 @@ fn quote(text: &str, post: &PostRequest<'_>) -> String {
 mod tests {
     use super::*;
 
-    fn address() -> Address {
+    fn endpoint() -> ReceiverEndpoint {
         let url = "https://hooks.example.com/services/T000/B000/canary?sig=tok-en_1";
-        Address::new(Secret::new(url.to_owned())).unwrap()
+        ReceiverEndpoint::new(Secret::new(url.to_owned()), true).unwrap()
     }
 
-    fn post_to(address: &Address) -> PostRequest<'_> {
+    fn post_to(endpoint: &ReceiverEndpoint) -> PostRequest<'_> {
         PostRequest {
-            address,
+            endpoint,
             headers: HeaderMap::new(),
             body: Vec::new(),
             secrets: Vec::new(),
@@ -395,9 +375,9 @@ mod tests {
     #[test]
     fn path_is_appended_to_the_existing_path() {
         let check = |url: &str, expected: &str| {
-            let address = Address::new(Secret::new(url.to_owned())).unwrap();
+            let endpoint = ReceiverEndpoint::new(Secret::new(url.to_owned()), true).unwrap();
             assert_eq!(
-                address.with_path("/api/v2/alerts").target().as_str(),
+                endpoint.with_path("/api/v2/alerts").target().as_str(),
                 expected
             );
         };
@@ -417,7 +397,7 @@ mod tests {
             is_whole: true,
         };
         let after = after.map(Duration::from_secs);
-        to_delivery(class, &PostReply { response, after }, &post_to(&address()))
+        to_delivery(class, &PostReply { response, after }, &post_to(&endpoint()))
     }
 
     #[test]
@@ -451,16 +431,16 @@ mod tests {
 
     #[test]
     fn no_part_of_a_url_is_quoted() {
-        let address = address();
-        assert_eq!(format!("{address:?}").matches("canary").count(), 0);
+        let endpoint = endpoint();
+        assert_eq!(format!("{endpoint:?}").matches("canary").count(), 0);
         let echo = "no POST https://hooks.example.com/services/T000/B000/canary?sig=tok-en_1 \n/services/T000/B000/canary canary tok-en_1\u{1b}[31m";
         assert_eq!(
-            quote(echo, &post_to(&address)),
+            quote(echo, &post_to(&endpoint)),
             "no POST [redacted] [redacted] [redacted] [redacted] [31m"
         );
         let long = "x".repeat(500);
         assert_eq!(
-            quote(&long, &post_to(&address)).chars().count(),
+            quote(&long, &post_to(&endpoint)).chars().count(),
             MAX_QUOTED_CHARS + 1
         );
     }
@@ -468,7 +448,7 @@ mod tests {
     #[test]
     fn no_part_of_a_header_key_or_decoded_value_is_quoted() {
         let url = "https://hooks.example.com/x?sig=a%2Fb%2Bcanary&v=1".to_owned();
-        let address = Address::new(Secret::new(url)).unwrap();
+        let endpoint = ReceiverEndpoint::new(Secret::new(url), true).unwrap();
         let secrets = [
             "Bearer canary-0002",
             "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
@@ -476,7 +456,7 @@ mod tests {
         .map(|text| Secret::new(text.to_owned()));
         let post = PostRequest {
             secrets: secrets.iter().collect(),
-            ..post_to(&address)
+            ..post_to(&endpoint)
         };
         let echo = "Bearer token canary-0002, key MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, sig a/b+canary";
         assert_eq!(
@@ -494,8 +474,10 @@ mod tests {
             ("?waiting&wait", "waiting&wait=true"),
         ] {
             let url = Secret::new(format!("https://example.com/x{query}"));
-            let address = Address::new(url).unwrap().with_query("wait", "true");
-            assert_eq!(address.parsed.0.query(), Some(expected), "{query}");
+            let endpoint = ReceiverEndpoint::new(url, true)
+                .unwrap()
+                .with_query("wait", "true");
+            assert_eq!(endpoint.parsed.0.query(), Some(expected), "{query}");
         }
     }
 
@@ -533,8 +515,8 @@ mod tests {
             ("http://[::1]/x", true),
             ("http://example.com/x", false),
         ] {
-            let address = Address::encrypted(Secret::new(url.to_owned()));
-            assert_eq!(address.is_ok(), is_good, "{url}");
+            let endpoint = ReceiverEndpoint::new(Secret::new(url.to_owned()), false);
+            assert_eq!(endpoint.is_ok(), is_good, "{url}");
         }
     }
 
@@ -547,7 +529,10 @@ mod tests {
             "file:///etc/passwd",
             "https://",
         ] {
-            assert!(Address::new(Secret::new(url.to_owned())).is_err(), "{url}");
+            assert!(
+                ReceiverEndpoint::new(Secret::new(url.to_owned()), true).is_err(),
+                "{url}"
+            );
         }
     }
 }

@@ -619,11 +619,8 @@ fn all_texts_name_the_same_top_contributor() {
         let (advice, posted, line) = with_envelope(&[fact.clone(), fact], |envelope| {
             let advice = watches::advise(&envelope.facts[0], envelope.links);
             let message = message::render(&envelope, 20);
-            let message::MessageBody::Many(roundup) = message.body else {
-                unreachable!("two alerts")
-            };
             let posted = alerts::payload(&envelope, envelope.facts);
-            (advice, posted, roundup.groups[0].lines[0].clone())
+            (advice, posted, message.groups[0].lines[0].clone())
         });
         let texts: Vec<&str> = advice.iter().map(|advice| advice.text.as_str()).collect();
         for text in &texts {

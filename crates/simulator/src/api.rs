@@ -18,11 +18,10 @@ impl EndpointAccess {
     pub fn check(self) -> Result<(), ApiError> {
         match self {
             EndpointAccess::Open => Ok(()),
-            EndpointAccess::Forbidden => Err(ApiError {
-                status: 403,
-                kind: "permission_error",
-                ..ApiError::bad_request("this key lacks permission")
-            }),
+            EndpointAccess::Forbidden => {
+                let message = "this key lacks permission";
+                Err(ApiError::new(403, "permission_error", message))
+            }
             EndpointAccess::Absent => Err(ApiError::not_found("not enabled")),
         }
     }

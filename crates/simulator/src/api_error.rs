@@ -15,37 +15,35 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// Status 400.
-    pub fn bad_request(message: impl Into<String>) -> ApiError {
+    /// Creates an error without a code.
+    pub fn new(status: u16, kind: &'static str, message: impl Into<String>) -> ApiError {
         ApiError {
-            status: 400,
-            kind: "invalid_request_error",
+            status,
+            kind,
             message: message.into(),
             is_final: false,
             code: None,
         }
+    }
+
+    /// Status 400.
+    pub fn bad_request(message: impl Into<String>) -> ApiError {
+        ApiError::new(400, "invalid_request_error", message)
     }
 
     /// Status 404.
     pub fn not_found(message: impl Into<String>) -> ApiError {
-        ApiError {
-            status: 404,
-            kind: "not_found_error",
-            message: message.into(),
-            is_final: false,
-            code: None,
-        }
+        ApiError::new(404, "not_found_error", message)
     }
 
     /// Status 405.
     pub fn not_allowed(message: impl Into<String>) -> ApiError {
-        ApiError {
-            status: 405,
-            kind: "invalid_request_error",
-            message: message.into(),
-            is_final: false,
-            code: None,
-        }
+        ApiError::new(405, "invalid_request_error", message)
+    }
+
+    /// Status 409.
+    pub fn conflict(message: impl Into<String>) -> ApiError {
+        ApiError::new(409, "conflict_error", message)
     }
 
     /// Sets the error code.
@@ -54,15 +52,6 @@ impl ApiError {
         ApiError {
             code: Some(code),
             ..self
-        }
-    }
-
-    /// Status 409.
-    pub fn conflict(message: impl Into<String>) -> ApiError {
-        ApiError {
-            status: 409,
-            kind: "conflict_error",
-            ..ApiError::bad_request(message)
         }
     }
 

@@ -18,7 +18,8 @@ use crate::platform::{self, PlatformEndpoint, headers::RequestHeaders};
 use crate::request::Pagination;
 use crate::request::{self, Query, SimulatorRequest};
 use crate::response::BufferedResponse;
-use crate::state::{SimulatorState, lock};
+use crate::state::SimulatorState;
+use spendwatch_base::lock;
 
 /// Route of a request in either API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +98,7 @@ fn fault(
         return None;
     }
     let properties = match route {
-        Route::Guide(endpoint) => endpoint.properties(&mut lock(&state.world), request, query),
+        Route::Guide(endpoint) => endpoint.properties(&lock(&state.world), request, query),
         #[cfg(feature = "platform")]
         Route::Platform(endpoint) => endpoint.properties(request, query),
         #[cfg(feature = "changes")]

@@ -12,6 +12,10 @@ pub mod world;
 
 pub mod request;
 
+pub mod parameters;
+
+pub mod paging;
+
 pub mod response;
 
 pub mod guide;
@@ -41,9 +45,10 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::state::{SimulatorState, lock};
+use crate::state::SimulatorState;
 use crate::world::World;
 use spendwatch_base::clock::Clock;
+use spendwatch_base::lock;
 use spendwatch_base::secret::Secret;
 
 const DEFAULT_KEY: &str = "sk-ant-admin-simulated-0123456789";

@@ -14,7 +14,8 @@ use crate::api_error::ApiError;
 use crate::dispatch::{self, Route};
 use crate::request::SimulatorRequest;
 use crate::response::BufferedResponse;
-use crate::state::{SimulatorState, lock};
+use crate::state::SimulatorState;
+use spendwatch_base::lock;
 
 /// Maximum bytes of a request body.
 const MAX_BODY: usize = 64 * 1024;
@@ -58,13 +59,8 @@ fn admit(
         .map(HeaderValue::as_bytes);
     let key = key.or_else(|| bearer(request).filter(|_| api != SimulatedApi::Guide));
     if !key.is_some_and(|key| lock(&state.key).equals(key)) {
-        return Err(rejected(ApiError {
-            status: 401,
-            kind: "authentication_error",
-            message: "invalid x-api-key".to_owned(),
-            is_final: false,
-            code: None,
-        }));
+        let kind = "authentication_error";
+        return Err(rejected(ApiError::new(401, kind, "invalid x-api-key")));
     }
     // The real API requires a content type only with a body.
     let is_typed =
@@ -77,13 +73,7 @@ fn admit(
         .ok_or_else(|| rejected(ApiError::not_found("no such path")))?;
     let limit = lock(&state.world).rate_limit;
     state.check_rate_limit(limit).map_err(|seconds| {
-        let error = ApiError {
-            status: 429,
-            kind: "rate_limit_error",
-            message: "too many requests".to_owned(),
-            is_final: false,
-            code: None,
-        };
+        let error = ApiError::new(429, "rate_limit_error", "too many requests");
         Box::new(
             BufferedResponse::error(&error).with_header(header::RETRY_AFTER, seconds.to_string()),
         )

@@ -1,14 +1,15 @@
 //! State shared by the server and the `Simulator`.
 
 use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 #[cfg(feature = "faults")]
 use crate::faults::TestHooks;
 use crate::world::World;
 use spendwatch_base::clock::Clock;
+use spendwatch_base::lock;
 use spendwatch_base::secret::Secret;
 
 /// Window of the server's rate limit.
@@ -71,9 +72,4 @@ impl SimulatorState {
         let now = self.clock.now();
         httpdate::fmt_http_date(SystemTime::from(now.checked_add(skew).unwrap_or(now)))
     }
-}
-
-/// Locks a mutex, ignoring poisoning.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -40,10 +40,10 @@ use crate::alerts::compiled_matchers::CompiledMatchers;
 use crate::db::connection_thread::ConnectionThread;
 use crate::db::files::{FailuresByUser, OpenStoreFiles};
 use crate::db::lock::{LockAttempt, StoreLock};
-use crate::db::migrations::{SUPPORTED, Version};
+use crate::db::migrations::SUPPORTED;
 use crate::db::open::{check_version, configure, connect, create};
 use crate::db::{lock, migrations, pages};
-use crate::error::{StoreError, StoreErrorCause};
+use crate::error::{StoreError, StoreErrorCause, io};
 use crate::ledger::row_ids::{find_organization_id, organization_id};
 use spendwatch_domain::units::ids::OrganizationName;
 
@@ -76,7 +76,7 @@ pub enum CommitPoint {
 }
 
 /// Fault injection for tests: called with the operation's name before and after the commit of every write. If it returns
-/// `true`, the write fails with [`StoreError::Stopped`], as if the process had been killed there. The default never stops.
+/// `true`, the write fails with [`StoreErrorCause::Stopped`], as if the process had been killed there. The default never stops.
 #[derive(Clone, Default)]
 pub struct Faults(Option<Arc<StopCondition>>);
 
@@ -92,13 +92,13 @@ impl Faults {
 
     fn check(&self, operation: &'static str, moment: CommitPoint) -> Result<(), StoreErrorCause> {
         match &self.0 {
-            Some(stops) if stops(operation, moment) => Err(StoreErrorCause::Stopped(
+            Some(stops) if stops(operation, moment) => Err(StoreErrorCause::Stopped {
                 operation,
-                match moment {
+                moment: match moment {
                     CommitPoint::BeforeCommit => "before",
                     CommitPoint::AfterCommit => "after",
                 },
-            )),
+            }),
             Some(_) | None => Ok(()),
         }
     }
@@ -118,119 +118,82 @@ impl Store {
     /// Opens a store for the only daemon that may use it, and creates it if it does not exist. Blocks while it migrates an
     /// older store; never waits for another daemon.
     pub fn open_for_daemon(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
-        let shown = path.display().to_string();
-        // The lock file is in the store's directory, so problems with the directory are detected here first.
-        let taken = lock::try_lock(path, now).map_err(|error| {
-            StoreErrorCause::Io(
-                "lock it (does its directory exist, and is it writable?)",
-                error,
-            )
-            .at_path(&shown)
-        })?;
-        let lock = match taken {
-            LockAttempt::Acquired(lock) => lock,
-            LockAttempt::HeldBy(holder) => {
-                return Err(StoreError::Held {
-                    path: shown,
-                    holder,
-                });
+        let open = || {
+            // The lock file is in the store's directory, so problems with the directory are detected here first.
+            let doing = "lock it (does its directory exist, and is it writable?)";
+            let lock = match lock::try_lock(path, now).map_err(io(doing))? {
+                LockAttempt::Acquired(lock) => lock,
+                LockAttempt::HeldBy(holder) => return Err(StoreErrorCause::Held(holder)),
+            };
+            create(path)?;
+            let mut writer = connect(path)?;
+            if check_version(&writer)? < SUPPORTED {
+                migrations::migrate(&mut writer)?;
             }
+            Store::start(path, writer, Some(lock))
         };
-        create(path).map_err(|error| StoreErrorCause::Io("create it", error).at_path(&shown))?;
-        let mut writer = connect(path, &shown)?;
-        match check_version(&writer, &shown)? {
-            Version::Of(SUPPORTED) | Version::Foreign => {}
-            Version::Of(_) | Version::Empty => {
-                migrations::migrate(&mut writer).map_err(|cause| cause.at_path(&shown))?;
-            }
-        }
-        Store::start(path, shown, writer, Some(lock))
+        open().map_err(|cause| cause.at_path(path.display()))
     }
 
     /// Opens an existing store for a command, also while a daemon uses it. Migrating an older store needs the lock, in which
     /// `now` is recorded.
     pub fn open_for_command(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
-        let shown = path.display().to_string();
-        if !path.exists() {
-            return Err(StoreError::Missing { path: shown });
-        }
-        let mut writer = connect(path, &shown)?;
-        let found = match check_version(&writer, &shown)? {
-            Version::Of(version) => version,
-            Version::Empty | Version::Foreign => 0,
+        let open = || {
+            if !path.exists() {
+                return Err(StoreErrorCause::Missing);
+            }
+            let mut writer = connect(path)?;
+            let found = check_version(&writer)?;
+            if found < SUPPORTED {
+                let _lock = match lock::try_lock(path, now).map_err(io("lock it"))? {
+                    LockAttempt::Acquired(lock) => lock,
+                    LockAttempt::HeldBy(holder) => {
+                        return Err(StoreErrorCause::Older {
+                            found,
+                            supported: SUPPORTED,
+                            holder,
+                        });
+                    }
+                };
+                migrations::migrate(&mut writer)?;
+            }
+            Store::start(path, writer, None)
         };
-        if found < SUPPORTED {
-            let taken = lock::try_lock(path, now)
-                .map_err(|error| StoreErrorCause::Io("lock it", error).at_path(&shown))?;
-            let _lock = match taken {
-                LockAttempt::Acquired(lock) => lock,
-                LockAttempt::HeldBy(holder) => {
-                    return Err(StoreError::Older {
-                        path: shown,
-                        found,
-                        supported: SUPPORTED,
-                        holder,
-                    });
-                }
-            };
-            migrations::migrate(&mut writer).map_err(|cause| cause.at_path(&shown))?;
-        }
-        Store::start(path, shown, writer, None)
+        open().map_err(|cause| cause.at_path(path.display()))
     }
 
     /// Creates a store in memory that is dropped with its last handle.
     pub fn in_memory() -> Result<Store, StoreError> {
-        Store::open_private(":memory:".to_owned(), || Ok(Connection::open_in_memory()?))
+        Store::open_private(":memory:", || Ok(Connection::open_in_memory()?))
     }
 
     /// Copies the store at a path as it is now; an empty store if there is none. The copy is dropped with its last handle and
     /// is private: SQLite keeps it in memory, and spills to an unnamed file.
     pub fn private_copy(path: &Path) -> Result<Store, StoreError> {
-        let shown = path.display().to_string();
-        let is_there = path
-            .try_exists()
-            .map_err(|error| StoreErrorCause::Io("access it", error).at_path(&shown))?;
-        let source = if is_there {
-            let source = connect(path, &shown)?;
-            let version = check_version(&source, &shown)?;
-            (version != Version::Empty).then_some(source)
-        } else {
-            None
-        };
-        Store::open_private(shown, move || {
+        Store::open_private(&path.display().to_string(), || {
             // SQLite creates a private database for an empty name.
             let mut copy = Connection::open("")?;
-            if let Some(source) = source {
-                pages::copy(&source, &mut copy)?;
+            if path.try_exists().map_err(io("access it"))? {
+                let source = connect(path)?;
+                if check_version(&source)? > 0 {
+                    pages::copy(&source, &mut copy)?;
+                }
             }
             Ok(copy)
         })
     }
 
     fn open_private(
-        shown: String,
+        shown: &str,
         open: impl FnOnce() -> Result<Connection, StoreErrorCause>,
     ) -> Result<Store, StoreError> {
-        let open = || -> Result<ConnectionThread, StoreErrorCause> {
-            let mut writer = open()?;
-            configure(&writer)?;
-            migrations::migrate(&mut writer)?;
-            ConnectionThread::start("store", writer)
-                .map_err(|error| StoreErrorCause::Io("start its thread", error))
+        let open = || {
+            let mut connection = open()?;
+            configure(&connection)?;
+            migrations::migrate(&mut connection)?;
+            Store::with(shown.to_owned(), connection, None, None)
         };
-        let writer = open().map_err(|cause| cause.at_path(&shown))?;
-        Ok(Store {
-            inner: Arc::new(Inner {
-                reader: None,
-                writer,
-                path: shown,
-                compiled: Arc::default(),
-                files: None,
-                failures: FailuresByUser::default(),
-                _lock: None,
-            }),
-            faults: Faults::default(),
-        })
+        open().map_err(|cause| cause.at_path(shown))
     }
 
     /// Returns the same store with faults injected into the writes of this handle and its clones.
@@ -250,29 +213,38 @@ impl Store {
 
     fn start(
         path: &Path,
-        shown: String,
         writer: Connection,
         lock: Option<StoreLock>,
-    ) -> Result<Store, StoreError> {
+    ) -> Result<Store, StoreErrorCause> {
+        let reader = connect(path)?;
+        reader.pragma_update(None, "query_only", true)?;
+        let files = OpenStoreFiles::new(path).map_err(io("read its metadata"))?;
+        let shown = path.display().to_string();
+        Store::with(shown, writer, Some((reader, files)), lock)
+    }
+
+    /// Starts the threads. A store without a file of its own has one connection.
+    fn with(
+        path: String,
+        writer: Connection,
+        file: Option<(Connection, OpenStoreFiles)>,
+        lock: Option<StoreLock>,
+    ) -> Result<Store, StoreErrorCause> {
         let start = |name, connection| {
-            ConnectionThread::start(name, connection)
-                .map_err(|error| StoreErrorCause::Io("start its thread", error).at_path(&shown))
+            ConnectionThread::start(name, connection).map_err(io("start its thread"))
         };
-        let reader = connect(path, &shown)?;
-        reader
-            .pragma_update(None, "query_only", true)
-            .map_err(|error| StoreErrorCause::Sqlite(error).at_path(&shown))?;
-        let files = OpenStoreFiles::new(path)
-            .map_err(|error| StoreErrorCause::Io("read its metadata", error).at_path(&shown))?;
         let writer = start("store-writer", writer)?;
-        let reader = start("store-reader", reader)?;
+        let (reader, files) = match file {
+            Some((reader, files)) => (Some(start("store-reader", reader)?), Some(files)),
+            None => (None, None),
+        };
         Ok(Store {
             inner: Arc::new(Inner {
-                reader: Some(reader),
+                reader,
                 writer,
-                path: shown,
+                path,
                 compiled: Arc::default(),
-                files: Some(files),
+                files,
                 failures: FailuresByUser::default(),
                 _lock: lock,
             }),
@@ -515,7 +487,10 @@ mod tests {
         bytes[4096..].fill(0xa5);
         std::fs::write(&path, bytes).unwrap();
         let error = daemon(&path).unwrap_err();
-        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert!(
+            matches!(error.cause, StoreErrorCause::Corrupt(_)),
+            "{error}"
+        );
         assert!(
             error.to_string().contains("spendwatch store check"),
             "{error}"
@@ -557,7 +532,9 @@ mod tests {
             }
         }
         assert!(
-            matches!(failed, Some(StoreError::Full { .. })),
+            failed
+                .as_ref()
+                .is_some_and(|error| matches!(error.cause, StoreErrorCause::Full)),
             "{failed:?}"
         );
         pragma(&store, "PRAGMA max_page_count = 1000000").await;
@@ -565,7 +542,7 @@ mod tests {
 
         pragma(&store, "PRAGMA query_only = 1").await;
         let error = record_hour(&store, "w", 2, 7).await.unwrap_err();
-        assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+        assert!(matches!(error.cause, StoreErrorCause::ReadOnly), "{error}");
         pragma(&store, "PRAGMA query_only = 0").await;
         record_hour(&store, "w", 1, 0).await.unwrap();
         let after = store
@@ -584,7 +561,7 @@ mod tests {
         let other = Connection::open(&path).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         let error = store.set_last_run("x", at(0)).await.unwrap_err();
-        assert!(matches!(error, StoreError::Busy { .. }), "{error}");
+        assert!(matches!(error.cause, StoreErrorCause::Busy), "{error}");
         other.execute_batch("ROLLBACK").unwrap();
         store.set_last_run("x", at(0)).await.unwrap();
         assert_eq!(store.last_run("x").await.unwrap(), Some(at(0)));
@@ -637,7 +614,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         drop(daemon(&path).unwrap());
-        let connection = connect(&path, "s.db").unwrap();
+        let connection = connect(&path).unwrap();
         let pragma = |name: &str| -> String {
             let read = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
             format!(

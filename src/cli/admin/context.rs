@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::admin::batch::BatchOutcome;
 use crate::admin::session::AdminSession;
 use crate::app::wiring;
-use crate::cli::globals::{CommandError, Globals, check_key, without_organization, EXIT_PARTIAL};
+use crate::cli::globals::{CommandError, EXIT_PARTIAL, Globals, check_key, without_organization};
 use crate::cli::log;
 use crate::cli::progress::CommandProgress;
 use spendwatch_anthropic::error::FetchError;
@@ -64,7 +64,14 @@ impl CommandContext<'_> {
                 .map_err(|error| CommandError::Failed(error_chain(&error)))?,
         };
         let audit = globals.audit(&config, &clock);
-        let session = AdminSession::new(organization.name.clone(), api, service, audit, clock);
+        let session = AdminSession {
+            organization: organization.name.clone(),
+            api,
+            service,
+            audit,
+            clock,
+            audit_errors: Arc::default(),
+        };
         let listed = &config.secret_to_command.environment;
         Ok(CommandContext {
             globals,

@@ -232,8 +232,8 @@ impl KeyImpact {
     /// Returns one row of [`COLUMNS`].
     pub fn cells(&self) -> [Cell; 5] {
         [
-            Cell::text_or_empty(self.workspace.clone()),
-            Cell::text_or_empty(self.workspace_id.as_ref().map(ToString::to_string)),
+            self.workspace.as_deref().into(),
+            Cell::from(self.workspace_id.as_ref().map(ToString::to_string)),
             match self.in_use {
                 InUse::Yes => Cell::Flag(true),
                 InUse::No => Cell::Flag(false),

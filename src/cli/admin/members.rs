@@ -127,8 +127,7 @@ impl MemberRole {
         context: &CommandContext<'_>,
     ) -> Result<(WorkspaceId, ActorId, String), CommandError> {
         let checked = context.service().check_workspace_role(&self.role);
-        checked
-            .map_err(|error| context.usage(error))?;
+        checked.map_err(|error| context.usage(error))?;
         let workspace = context.workspace(&self.workspace).await?;
         let user = find_one_user(context, &self.user).await?;
         let name = format!("{} in {}", display_name(&user), workspace.name);

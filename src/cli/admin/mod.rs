@@ -1,6 +1,6 @@
 //! Commands of the Admin API. They share one context: the organization, its server and the audit log.
 
-mod context;
+pub mod context;
 
 mod people_file;
 mod spend;

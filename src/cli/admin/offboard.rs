@@ -14,7 +14,7 @@ use crate::cli::admin::keys::revoke::{revocation_for, revoke_step};
 use crate::cli::admin::people_file::{self, PeopleColumns};
 use crate::cli::admin::spend::Ledger;
 use crate::cli::admin::steps::{self, PlannedStep};
-use crate::cli::globals::{CommandError, Globals, EXIT_PARTIAL};
+use crate::cli::globals::{CommandError, EXIT_PARTIAL, Globals};
 use crate::cli::progress::CommandProgress;
 use crate::table::OutputTable;
 use spendwatch_base::outbound::error_chain;

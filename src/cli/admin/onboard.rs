@@ -169,9 +169,7 @@ impl Onboard {
         let now = context.session.clock.now();
         let one = |email: &str, name: &str, team: &str, workspace: &str, role: &str, days: u32| {
             let found = find_workspace(workspace, workspaces);
-            let workspace = found.map_err(|error| {
-                context.usage(error)
-            })?;
+            let workspace = found.map_err(|error| context.usage(error))?;
             check_role(context, role)?;
             Ok::<NewUser, CommandError>(NewUser {
                 email: email.to_owned(),
@@ -264,8 +262,7 @@ impl Onboard {
         context: &CommandContext<'_>,
         planned: &[PlannedOnboarding],
     ) -> Result<ExitCode, CommandError> {
-        let progress = (planned.len() > 1)
-            .then(|| CommandProgress::with_total(context.globals, "users", planned.len()));
+        let progress = CommandProgress::with_total(context.globals, "users", planned.len());
         let stop = StopFlag::on_signal();
         let mut results = Vec::with_capacity(planned.len());
         for one in planned {
@@ -275,13 +272,9 @@ impl Onboard {
                 Some(onboard(&context.session, &one.steps, &one.sink).await)
             };
             results.push(result);
-            if let Some(progress) = &progress {
-                progress.set_position(results.len());
-            }
+            progress.set_position(results.len());
         }
-        if let Some(progress) = progress {
-            progress.finish();
-        }
+        progress.finish();
         context.warn_unrecorded();
         for (one, result) in planned.iter().zip(&results) {
             print_errors(one, result.as_ref());
@@ -316,8 +309,7 @@ async fn read(
         // Without these lists, a key or invitation could be created twice.
         ServerKind::Guide => (context.users().await?, context.keys().await?),
         ServerKind::Real => {
-            let users =
-                context.or_warn("users of the organization are", context.users().await)?;
+            let users = context.or_warn("users of the organization are", context.users().await)?;
             let keys = context.or_warn("API keys are", context.keys().await)?;
             (users.unwrap_or_default(), keys.unwrap_or_default())
         }

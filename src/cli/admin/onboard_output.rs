@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::admin::onboard::{ItemOutcome, OnboardResult};
-use crate::cli::admin::context::EXIT_PARTIAL;
+use crate::cli::globals::EXIT_PARTIAL;
 use crate::secret_sink::SecretSink;
 use crate::table::{Cell, OutputTable, hidden, shown};
 use spendwatch_domain::admin::onboard::{NewUser, OnboardStep, PlannedAction};
@@ -105,7 +105,7 @@ fn row(
         Cell::Text(one.new_user.email.clone()),
         Cell::Text(part.to_owned()),
         Cell::Text(outcome.to_owned()),
-        Cell::text_or_empty(id),
+        Cell::from(id),
         Cell::Prose(detail),
         Cell::Text(one.new_user.key_name()),
         Cell::Time(one.new_user.key_expires_at),

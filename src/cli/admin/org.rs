@@ -9,7 +9,7 @@ use crate::admin::execute::StepOutcome;
 use crate::cli::admin::confirmation::{Answer, Confirmation};
 use crate::cli::admin::context::{CommandContext, exit_code};
 use crate::cli::admin::steps::{PlannedStep, plan_table, result_table};
-use crate::cli::globals::{CommandError, Globals, EXIT_PARTIAL};
+use crate::cli::globals::{CommandError, EXIT_PARTIAL, Globals};
 use crate::cli::output::{OutputFormat, print};
 use crate::table::{Cell, OutputTable, shown};
 use spendwatch_anthropic::admin::result::WriteResult;
@@ -86,27 +86,17 @@ fn show(context: &CommandContext<'_>, organization: &OrganizationDetails) -> Exi
             .remark(&context.with_organization(&unsupported.to_string()));
     }
     let settings = &organization.settings;
-    let money = |usd: Option<_>| usd.map_or(Cell::Empty, Cell::Money);
-    let fields = [
-        ("id", Cell::Text(organization.id.clone())),
-        ("name", Cell::Text(organization.name.clone())),
-        ("plan", Cell::text_or_empty(organization.plan.clone())),
-        ("usage_limit_usd", money(organization.usage_limit)),
-        ("month_usage_usd", money(organization.month_usage)),
-        (
-            "default_model",
-            Cell::text_or_empty(settings.default_model.clone()),
-        ),
-        (
-            "require_mfa",
-            settings.require_mfa.map_or(Cell::Empty, Cell::Flag),
-        ),
+    let fields: [(&'static str, Cell); 8] = [
+        ("id", (&organization.id).into()),
+        ("name", (&organization.name).into()),
+        ("plan", organization.plan.as_deref().into()),
+        ("usage_limit_usd", organization.usage_limit.into()),
+        ("month_usage_usd", organization.month_usage.into()),
+        ("default_model", settings.default_model.as_deref().into()),
+        ("require_mfa", settings.require_mfa.into()),
         (
             "allowed_ip_ranges",
-            settings
-                .allowed_ip_ranges
-                .clone()
-                .map_or(Cell::Empty, Cell::List),
+            settings.allowed_ip_ranges.clone().into(),
         ),
     ];
     match context.globals.output {
@@ -139,11 +129,8 @@ fn show(context: &CommandContext<'_>, organization: &OrganizationDetails) -> Exi
 impl UpdateOrganization {
     fn requested(&self) -> Result<SettingsChange, CommandError> {
         let ranges = self.allowed_ip_ranges.as_deref().map(ranges).transpose()?;
-        if self
-            .default_model
-            .as_deref()
-            .is_some_and(|model| model.trim().is_empty())
-        {
+        let default_model = self.default_model.as_deref();
+        if default_model.is_some_and(|model| model.trim().is_empty()) {
             return Err(CommandError::usage("`--default-model` must not be empty"));
         }
         let requested = SettingsChange {
@@ -174,16 +161,11 @@ impl UpdateOrganization {
             return Ok(globals.print(&plan_table(&[]), ExitCode::SUCCESS));
         }
         let differences = change.differences(&current.settings);
+        let note: Vec<String> = differences.iter().map(difference).collect();
+        let write = AdminChange::UpdateOrganization(change.clone());
         let step = PlannedStep {
-            note: differences
-                .iter()
-                .map(difference)
-                .collect::<Vec<_>>()
-                .join("; "),
-            ..PlannedStep::new(
-                AdminChange::UpdateOrganization(change.clone()),
-                current.name.clone(),
-            )
+            note: note.join("; "),
+            ..PlannedStep::new(write, current.name.clone())
         };
         let steps = [step];
         if self.confirmation.dry_run {
@@ -201,22 +183,16 @@ impl UpdateOrganization {
         let outcomes = results
             .iter()
             .map(|result| result.as_ref().map(|result| &result.outcome));
-        let code = exit_code(batch_outcome(outcomes));
-        let code = match results
-            .first()
-            .and_then(Option::as_ref)
-            .map(|result| &result.outcome)
+        let mut code = exit_code(batch_outcome(outcomes));
+        if let [Some(result)] = results.as_slice()
+            && let StepOutcome::Done(WriteResult::Organization(after)) = &result.outcome
+            && !is_applied(&change, &after.settings)
         {
-            Some(StepOutcome::Done(WriteResult::Organization(after)))
-                if !is_applied(&change, &after.settings) =>
-            {
-                globals.remark(
-                    "warning: not all settings were applied; check them with `spendwatch org show`",
-                );
-                ExitCode::from(EXIT_PARTIAL)
-            }
-            Some(_) | None => code,
-        };
+            globals.remark(
+                "warning: not all settings were applied; check them with `spendwatch org show`",
+            );
+            code = ExitCode::from(EXIT_PARTIAL);
+        }
         Ok(globals.print(&result_table(&steps, &results), code))
     }
 

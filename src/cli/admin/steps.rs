@@ -72,8 +72,8 @@ impl PlannedStep {
             text(&self.name),
             text(outcome),
             Cell::Prose(redactor.text(detail).into_owned()),
-            Cell::text_or_empty(id),
-            Cell::text_or_empty(request),
+            Cell::from(id),
+            Cell::from(request),
         ]
     }
 
@@ -281,17 +281,10 @@ pub async fn execute(
         return Ok(globals.print(&plan, ExitCode::SUCCESS));
     }
     let changes: Vec<AdminChange> = steps.iter().map(|step| step.change.clone()).collect();
-    let progress =
-        (changes.len() > 1).then(|| CommandProgress::with_total(globals, "steps", changes.len()));
-    let on_step = |n_done| {
-        if let Some(progress) = &progress {
-            progress.set_position(n_done);
-        }
-    };
+    let progress = CommandProgress::with_total(globals, "steps", changes.len());
+    let on_step = |n_done| progress.set_position(n_done);
     let results = execute_all(&context.session, &changes, &StopFlag::on_signal(), on_step).await;
-    if let Some(progress) = progress {
-        progress.finish();
-    }
+    progress.finish();
     context.warn_unrecorded();
     let code = exit_code(batch_outcome(
         results

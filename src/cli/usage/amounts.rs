@@ -2,7 +2,7 @@
 
 use crate::cli::remarks as texts;
 use crate::cli::usage::query::{OrganizationUsage, Remark};
-use crate::table::{Cell, Column, hidden, shown};
+use crate::table::{Cell, Column, hidden, shown, shown_if};
 use spendwatch_domain::figures::counting::billed_and_estimated;
 use spendwatch_domain::units::money::Usd;
 use spendwatch_domain::units::subject::SubjectKind;
@@ -21,10 +21,6 @@ pub const DROPPABLE: [&str; 6] = [
 /// Returns the columns. Tables show bill, estimate, prices and gap only if any row has them.
 pub fn columns(rows: &[&Amounts]) -> Vec<Column> {
     let any = |usd: &dyn Fn(&Amounts) -> Usd| rows.iter().any(|amounts| usd(amounts) != Usd::ZERO);
-    let shown_if = |is_shown, key, heading| match is_shown {
-        true => shown(key, heading),
-        false => hidden(key),
-    };
     let has_prices = has_prices(rows);
     let is_estimated = any(&|amounts| amounts.estimated);
     vec![
@@ -48,7 +44,7 @@ pub fn columns(rows: &[&Amounts]) -> Vec<Column> {
         shown_if(
             any(&|amounts| gap(amounts).unwrap_or_default()),
             "gap_usd",
-            "BILL − PRICED",
+            "BILL−LIST",
         ),
         hidden("cache_savings_usd"),
         hidden("unpriced_tokens"),
@@ -126,13 +122,10 @@ fn gap(amounts: &Amounts) -> Option<Usd> {
 pub fn cells(amounts: &Amounts, reported: ReportedAmounts) -> Vec<Cell> {
     let tokens = &amounts.tokens;
     let requests = requests(amounts).filter(|_| reported.requests);
-    let requests = requests.map_or(Cell::Empty, |count| Cell::Count(i128::from(count)));
-    let count = |count: i64| match reported.tokens {
-        true => Cell::Count(i128::from(count)),
-        false => Cell::Empty,
-    };
+    let requests = requests.map(|count| Cell::Count(count.into()));
+    let count = |count: i64| Cell::from(reported.tokens.then_some(Cell::Count(count.into())));
     let (billed, _) = billed_and_estimated(amounts);
-    let money = |known: bool, usd: Usd| if known { Cell::Money(usd) } else { Cell::Empty };
+    let money = |is_known: bool, usd: Usd| Cell::from(is_known.then_some(usd));
     let is_priced = reported.tokens && amounts.priced != Usd::ZERO;
     let gap = gap(amounts).filter(|_| reported.tokens);
     vec![
@@ -143,12 +136,12 @@ pub fn cells(amounts: &Amounts, reported: ReportedAmounts) -> Vec<Cell> {
         count(tokens.cache_read),
         count(tokens.cache_write_5m),
         count(tokens.cache_write_1h),
-        requests,
+        requests.into(),
         Cell::Money(billed),
         Cell::Money(amounts.estimated),
         money(amounts.list != Usd::ZERO, amounts.list),
         money(is_priced, amounts.priced),
-        gap.map_or(Cell::Empty, Cell::Money),
+        gap.into(),
         money(is_priced, amounts.saved),
         count(amounts.unpriced),
         count(amounts.by_contract),
@@ -164,14 +157,7 @@ pub fn remarks(by: SubjectKind, usage: &OrganizationUsage) -> Vec<Remark> {
         .fold(Amounts::ZERO, |all, row| all + row.amounts);
     let name = &usage.organization;
     let mut remarks = Vec::new();
-    let mut remark = |kind, text: String| {
-        let text = format!("organization `{name}`: {text}");
-        remarks.push(Remark {
-            kind,
-            at: None,
-            text,
-        });
-    };
+    let mut remark = |kind, text: String| remarks.push(Remark::new(name, kind, None, &text));
     if all.estimated != Usd::ZERO {
         remark("estimated", texts::estimated(all.estimated));
     }
@@ -348,7 +334,7 @@ mod tests {
                 "ESTIMATED",
                 "LIST",
                 "PRICED",
-                "BILL − PRICED",
+                "BILL−LIST",
             ],
         );
         // Nothing is billed yet.
@@ -394,7 +380,7 @@ mod tests {
             text.lines().all(|line| line.chars().count() <= 80),
             "{text}"
         );
-        for heading in ["API KEY", "USD", "ESTIMATED", "BILL − PRICED"] {
+        for heading in ["API KEY", "USD", "ESTIMATED", "BILL−LIST"] {
             assert!(text.contains(heading), "{text}");
         }
         assert!(!text.contains("LIST"), "{text}");

@@ -1,7 +1,5 @@
 //! Usage from the ledger. Reports what the ledger does not have instead of showing zero.
 
-use jiff::Timestamp;
-
 use crate::cli::globals::{CommandError, Globals};
 use crate::cli::output::cell::short_time;
 use crate::cli::usage::query::{OrganizationUsage, Remark, UsageQuery};
@@ -64,10 +62,7 @@ fn remarks(
     known: &StoredDirectory,
 ) -> Result<(Vec<Remark>, bool), CommandError> {
     let mut remarks = Vec::new();
-    let mut remark = |kind, at: Option<Timestamp>, text: String| {
-        let text = format!("organization `{name}`: {text}");
-        remarks.push(Remark { kind, at, text });
-    };
+    let mut remark = |kind, at, text: String| remarks.push(Remark::new(name, kind, at, &text));
     let hours = query.hours;
     let workspaces = known.directory.present();
     let parts = workspaces.map(|workspace| Part::Workspace(workspace.id.clone()));

@@ -84,10 +84,9 @@ async fn read_one(
         .map(|workspace| Part::Workspace(workspace.id.clone()));
     let ids: Vec<Part> = ids.collect();
     let requests = stream::iter(ids)
-        .map(async |part| Ok((part.clone(), usage(&api, query, &part).await?)))
+        .map(async |part| Ok::<_, FetchError>((part.clone(), usage(&api, query, &part).await?)))
         .buffer_unordered(organization.max_concurrency.max(1));
-    let answers: Vec<(Part, (Buckets, Vec<String>))> =
-        requests.try_collect().await?;
+    let answers: Vec<(Part, (Buckets, Vec<String>))> = requests.try_collect().await?;
     // The whole is read last, so that spend in the meantime counts as remainder.
     let (whole, mut unread) = usage(&api, query, &Part::Whole).await?;
     let mut remarks = check_clock(query, organization, &api)?;
@@ -119,14 +118,10 @@ fn check_clock(
     let Some(problem) = api.clock_problem() else {
         return Ok(Vec::new());
     };
-    let text = format!("organization `{}`: {problem}", organization.name);
+    let remark = Remark::new(&organization.name, "clock", None, &problem.to_string());
     match query.is_dated {
-        true => Ok(vec![Remark {
-            kind: "clock",
-            at: None,
-            text,
-        }]),
-        false => Err(CommandError::Failed(text)),
+        true => Ok(vec![remark]),
+        false => Err(CommandError::Failed(remark.text)),
     }
 }
 
@@ -177,10 +172,13 @@ async fn read_reports(
         SubjectKind::Organization | SubjectKind::Workspace | SubjectKind::Model => {}
     }
     let name = &organization.name;
-    remarks.extend(missing_since.map(|since| Remark {
-        kind: "known_up_to",
-        at: Some(since),
-        text: format!("organization `{name}`: {}", live_usage::missing(since)),
+    remarks.extend(missing_since.map(|since| {
+        Remark::new(
+            name,
+            "known_up_to",
+            Some(since),
+            &live_usage::missing(since),
+        )
     }));
     Ok(OrganizationUsage {
         organization: name.clone(),

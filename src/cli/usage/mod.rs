@@ -285,7 +285,7 @@ fn row(
     reported: ReportedAmounts,
 ) -> Vec<Cell> {
     let mut cells = vec![
-        Cell::text_or_empty(query.pieces.label(entry.first)),
+        Cell::from(query.pieces.label(entry.first)),
         Cell::Text(organization.to_string()),
         Cell::Text(entry.subject.id.to_string()),
         Cell::Text(entry.name.clone()),

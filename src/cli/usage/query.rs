@@ -76,3 +76,16 @@ pub struct Remark {
     pub at: Option<Timestamp>,
     pub text: String,
 }
+
+impl Remark {
+    /// Returns a remark whose text begins with the organization.
+    pub fn new(
+        organization: &OrganizationName,
+        kind: &'static str,
+        at: Option<Timestamp>,
+        text: &str,
+    ) -> Remark {
+        let text = format!("organization `{organization}`: {text}");
+        Remark { kind, at, text }
+    }
+}

@@ -5,10 +5,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value, context};
+use minijinja::{Error, Value, context};
 use sha2::{Digest, Sha256};
+
+use spendwatch_base::template::html_environment;
 
 const STYLE: &str = include_str!("style.css");
 const LAYOUT: &str = include_str!("layout.html");
@@ -95,11 +96,7 @@ fn render(
     route: PageRoute,
     view: &serde_json::Value,
 ) -> Result<String, Error> {
-    let mut environment = Environment::new();
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let mut lines = SyntaxConfig::builder();
-    environment.set_syntax(lines.trim_blocks(true).lstrip_blocks(true).build()?);
+    let environment = html_environment();
     let view = Value::from(Serde(view));
     let body = environment.render_str(
         template.text(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use spendwatch::cycle::state::{DeliverySettings, WatcherSettings};
+use spendwatch::cycle::settings::{DeliverySettings, WatcherSettings};
 use spendwatch_domain::alerts::policy::{NotifierPolicy, Policy};
 use spendwatch_domain::ledger::coverage::{Coverage, DaySpan, PollSettings};
 use spendwatch_domain::org::directory::{Directory, OrganizationInfo, Workspace};

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use spendwatch::cycle::state::{Watcher, WatcherDeps, WatcherSettings};
+use spendwatch::cycle::settings::{WatcherDeps, WatcherSettings};
+use spendwatch::cycle::state::Watcher;
 use spendwatch::delivery::DeliveryWorker;
 use spendwatch_anthropic::AdminApi;
 use spendwatch_base::clock::{Clock, ManualClock, Random};
@@ -32,7 +33,7 @@ use spendwatch_notify::envelope::Links;
 use spendwatch_notify::outcome::Delivery;
 use spendwatch_notify::receivers::memory::{Memory, RecordedAttempt};
 use spendwatch_store::alerts::suppressions::Attribution;
-use spendwatch_store::error::StoreError;
+use spendwatch_store::error::{StoreError, StoreErrorCause};
 use spendwatch_store::{Faults, Store};
 
 use crate::harness::{at, organization};
@@ -101,9 +102,9 @@ enum Broken {
 
 impl From<StoreError> for Broken {
     fn from(error: StoreError) -> Broken {
-        match error {
-            StoreError::Stopped { .. } => Broken::Killed,
-            error => Broken::Wrong(format!("the store fails: {error}")),
+        match error.cause {
+            StoreErrorCause::Stopped { .. } => Broken::Killed,
+            _ => Broken::Wrong(format!("the store fails: {error}")),
         }
     }
 }

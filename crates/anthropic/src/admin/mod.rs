@@ -1,8 +1,8 @@
 //! Changes: their requests, the responses, and whether they took effect.
 
-pub mod request;
-
 pub mod result;
+
+pub mod request;
 
 pub mod guide;
 

@@ -79,7 +79,7 @@ pub fn reports_probe(span: BucketSpan) -> ReportRequest<TokenRow> {
     single(usage_report(span, UsageGrouping::ApiKey))
 }
 
-/// Keeps the span of a report, and asks for a single row or bucket.
+/// Keeps the span of a report, its first three parameters, and asks for a single row or bucket.
 fn single<T>(mut report: ReportRequest<T>) -> ReportRequest<T> {
     report.query.truncate(3);
     report.query.push(("limit", "1".to_owned()));

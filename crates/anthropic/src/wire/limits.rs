@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
 use crate::transport::paging::CursorPage;
 use crate::wire::field::{Cents, Count, Currency, Cursor, Field, Lenient, Limit, Row, Text};
-use crate::wire::lists;
+use crate::wire::rows::rows;
 use spendwatch_domain::org::listing::{RateLimit, SpendLimits};
 use spendwatch_domain::units::ids::WorkspaceId;
 use spendwatch_domain::units::money::Usd;
@@ -164,7 +164,7 @@ fn page<'a, W: Deserialize<'a>, T>(
 ) -> Result<CursorPage<T>, DecodeError> {
     let wire: PageWire<'a> = decode::read(body)?;
     let is_empty = wire.data.is_empty();
-    let (rows, unreadable) = lists::rows(wire.data, row);
+    let (rows, unreadable) = rows(wire.data, row);
     Ok(CursorPage {
         rows: rows.into_iter().flatten().collect(),
         unreadable,

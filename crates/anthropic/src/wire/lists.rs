@@ -16,14 +16,13 @@ use serde_json::value::RawValue;
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
 use crate::transport::paging::{ListPage, PageEnd};
 use crate::wire::field::{Count, Dollars, Field, Lenient, Limit, Row, Text};
+use crate::wire::rows::{checked_id, rows};
 use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::org::directory::Workspace;
 use spendwatch_domain::org::listing::{
     KeyCreator, ListedInvite, ListedKey, ListedMember, ListedUser,
 };
-use spendwatch_domain::units::ids::{
-    ActorId, ApiKeyId, DEFAULT_WORKSPACE, InviteId, UNATTRIBUTED, WorkspaceId,
-};
+use spendwatch_domain::units::ids::{ActorId, ApiKeyId, InviteId, UNATTRIBUTED, WorkspaceId};
 
 /// Role or status that is missing or invalid.
 const UNKNOWN_ROLE: &str = "unknown";
@@ -141,31 +140,6 @@ pub fn new_workspace(server: ServerKind, body: &[u8]) -> Result<Workspace, Decod
 pub fn new_invite(status: &str, body: &[u8]) -> Result<ListedInvite, DecodeError> {
     let wire = decode::read(body)?;
     invite(&mut Row::new(ResponseLocation::Body), wire, status)
-}
-
-/// Decodes rows one by one, so that an invalid one costs no other.
-pub fn rows<'a, W: Deserialize<'a>, T>(
-    data: Vec<&'a RawValue>,
-    decode: impl Fn(&mut Row, W) -> Result<T, DecodeError>,
-) -> (Vec<T>, Vec<DecodeError>) {
-    let mut row = Row::new(ResponseLocation::Body);
-    let mut rows = Vec::new();
-    for (location, raw) in (1..).map(ResponseLocation::Row).zip(data) {
-        row.location = location;
-        let decoded = decode::read_row(location, raw).and_then(|wire| decode(&mut row, wire));
-        rows.extend(row.keep(decoded));
-    }
-    (rows, row.errors)
-}
-
-/// Rejects ids that spendwatch reserves, and ids that would change the path of a URL.
-pub fn checked_id(location: ResponseLocation, id: String) -> Result<String, DecodeError> {
-    match id.as_str() {
-        "" | "." | ".." | UNATTRIBUTED | DEFAULT_WORKSPACE => {
-            Err(DecodeError::value(location, "id", &id, "not an id"))
-        }
-        _ => Ok(id),
-    }
 }
 
 /// Decodes a page of a list; `row` returns a row's id, and the row unless it is skipped.

@@ -2,6 +2,8 @@
 
 pub mod field;
 
+pub mod rows;
+
 pub mod lists;
 
 pub mod organization;

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
 use crate::wire::field::{Dollars, Field, Lenient, Limit, Row, Text};
-use crate::wire::lists::checked_id;
+use crate::wire::rows::checked_id;
 use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::admin::settings::{OrganizationDetails, OrganizationSettings};
 use spendwatch_domain::org::directory::OrganizationInfo;
@@ -115,4 +115,28 @@ struct SettingsWire {
     default_model: Option<String>,
     require_mfa: Option<bool>,
     allowed_ip_ranges: Option<Vec<String>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn organization_settings_are_decoded() {
+        let full = details(
+            ServerKind::Guide,
+            br#"{"id":"org_1","name":"Acme","billing":{"plan":"scale","usage_limit_usd":10000,"current_month_usage_usd":12.5},
+                "settings":{"default_model":"m","require_mfa":true,"allowed_ip_ranges":["10.0.0.0/8"]},"new":1}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (full.plan.as_deref(), full.settings.require_mfa),
+            (Some("scale"), Some(true))
+        );
+        let minimal = details(ServerKind::Guide, br#"{"id":"org_1"}"#).unwrap();
+        assert_eq!(
+            (minimal.name.as_str(), minimal.settings),
+            ("org_1", OrganizationSettings::default())
+        );
+    }
 }

@@ -95,12 +95,16 @@ pub fn read(root: &SectionReader<'_>) -> (Vec<NotifierConfig>, Vec<String>) {
         }
         notifiers.extend(read_one(&section, name));
     }
-    check_fallbacks(root, &names);
+    check_fallbacks(root, &names, &notifiers);
     (notifiers, names)
 }
 
+fn is_resent(kind: &NotifierKind) -> bool {
+    kind.capabilities().resend_interval.is_some()
+}
+
 /// Checks that each `fallback` exists, sends messages itself, and does not lead back to its own notifier.
-fn check_fallbacks(root: &SectionReader<'_>, names: &[String]) {
+fn check_fallbacks(root: &SectionReader<'_>, names: &[String], notifiers: &[NotifierConfig]) {
     let sections = root.sections("notifiers");
     let text = |section: &SectionReader<'_>, key| section.text(key).map(|text| text.value);
     let of = |name: &str| {
@@ -112,7 +116,7 @@ fn check_fallbacks(root: &SectionReader<'_>, names: &[String]) {
         let Some(fallback) = section.text("fallback") else {
             continue;
         };
-        let Some((other, _)) = of(&fallback.value) else {
+        if of(&fallback.value).is_none() {
             let hint = nearest(&fallback.value, names.iter().map(String::as_str)).map_or_else(
                 || format!("configured: {}", names.join(", ")),
                 |near| format!("did you mean `{near}`?"),
@@ -120,8 +124,10 @@ fn check_fallbacks(root: &SectionReader<'_>, names: &[String]) {
             let message = format!("is `{}`, which is not a notifier; {hint}", fallback.value);
             section.problem_at(&fallback, message);
             continue;
-        };
-        if text(other, "type").as_deref() == Some("alertmanager") {
+        }
+        let mut others = notifiers.iter();
+        let other = others.find(|other| other.name.as_str() == fallback.value);
+        if other.is_some_and(|other| is_resent(&other.kind)) {
             let message = format!(
                 "is `{}`, which is an Alertmanager and receives no messages; use a notifier of another type",
                 fallback.value
@@ -165,7 +171,6 @@ fn read_one(section: &SectionReader<'_>, name: Option<String>) -> Option<Notifie
         allow_http,
         ..default
     };
-    let is_resent = |kind: &NotifierKind| kind.capabilities().resend_interval.is_some();
     if !kind.as_ref().is_some_and(is_resent) {
         notifier.tell_period_end = section.bool("tell_period_end", notifier.tell_period_end);
         notifier.group_wait = durations::read_delay(section, "group_wait", notifier.group_wait);
@@ -181,4 +186,48 @@ fn read_one(section: &SectionReader<'_>, name: Option<String>) -> Option<Notifie
         kind: kind?,
         ..notifier
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Defines the words of all receivers; the compiler requires a line for each.
+    macro_rules! types {
+        ($($pattern:pat => $word:literal,)+) => {
+            const WORDS: &[&str] = &[$($word),+];
+
+            fn type_of(kind: &NotifierKind) -> &'static str {
+                match kind {
+                    $($pattern => $word,)+
+                }
+            }
+        };
+    }
+
+    types! {
+        ReceiverSettings::Console => "console",
+        ReceiverSettings::Slack { .. } | ReceiverSettings::SlackApi(_) => "slack",
+        ReceiverSettings::Webhook(_) => "webhook",
+        ReceiverSettings::Command(_) => "command",
+        ReceiverSettings::PagerDuty(_) => "pagerduty",
+        ReceiverSettings::Teams { .. } => "teams",
+        ReceiverSettings::Discord { .. } => "discord",
+        ReceiverSettings::Email(_) => "email",
+        ReceiverSettings::Alertmanager(_) => "alertmanager",
+    }
+
+    #[test]
+    fn every_receiver_can_be_configured_and_is_documented() {
+        assert_eq!(type_of(&NotifierKind::Console), "console");
+        let documentation = include_str!("../../../../docs/configuration.md");
+        let mut lines = documentation.lines();
+        let row = lines.find(|line| line.starts_with("| `type` | `slack`"));
+        for word in WORDS {
+            let is_known = TYPES.iter().any(|(known, ..)| known == word);
+            assert!(is_known, "add `{word}` to `TYPES`");
+            let is_documented = row.unwrap().contains(&format!("`{word}`"));
+            assert!(is_documented, "add `{word}` to docs/configuration.md");
+        }
+    }
 }

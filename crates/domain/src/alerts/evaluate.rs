@@ -127,8 +127,9 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// Returns whether the alert keeps firing by the highest crossed threshold with nothing pending. Most alerts take this
-    /// path, which does not allocate.
+    /// Returns whether the alert keeps firing by the highest crossed threshold with nothing pending. Then `evaluate_open`
+    /// returns `None`, but it allocates: without this shortcut, deciding 100,000 alerts takes 60% longer and misses the goal
+    /// of 50 ms.
     fn is_unchanged(&self, alert: &Alert) -> bool {
         match &alert.state {
             State::Firing {

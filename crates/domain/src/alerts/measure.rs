@@ -18,13 +18,14 @@ use crate::figures::counting::covers_organization;
 use crate::figures::figure::{Figure, reaches_back};
 use crate::figures::period_sums::PeriodKey;
 use crate::figures::snapshot::{EvalContext, OrganizationSnapshot};
+use crate::figures::totals::Figures;
 use crate::org::events::Event;
 use crate::rules::rule::{Condition, Rule};
-use crate::rules::watch::Quantity;
+use crate::rules::watch::{Quantity, Watch};
 use crate::units::money::Usd;
 use crate::units::span::Span;
-use crate::units::subject::Subject;
-use crate::usage::bucket::Part;
+use crate::units::subject::{Subject, SubjectKind};
+use crate::usage::bucket::{Part, UsageKey};
 
 /// Bill and estimate of a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +98,29 @@ pub fn measure(
     let Some(limits) = rule.period_limit() else {
         return Vec::new();
     };
+    if !is_reported(rule, limits.for_each, snapshot.figures) {
+        return Vec::new();
+    }
     usage::measure(index, rule, limits, eval_context, open_slots, began)
+}
+
+/// Returns whether the Admin API reports what a rule measures: without keys, users or requests, such rules have no subjects.
+fn is_reported(rule: &Rule, for_each: SubjectKind, figures: &Figures) -> bool {
+    let has = |is_needed: bool, is_reported: fn(&UsageKey) -> bool| {
+        !is_needed || figures.usage_keys().iter().any(is_reported)
+    };
+    let by_key = for_each == SubjectKind::ApiKey || rule.matcher.api_key.is_some();
+    let by_user = for_each == SubjectKind::User || rule.matcher.user.is_some();
+    has(by_key, |usage_key| usage_key.api_key.is_some())
+        && has(by_user, |usage_key| usage_key.user.is_some())
+        && (rule.watch() != Watch::Requests || reports_requests(figures))
+}
+
+/// Returns whether requests are reported at all: if there are tokens but no requests, their number is unknown, not zero.
+fn reports_requests(figures: &Figures) -> bool {
+    let mut cells = (0..figures.parts().len()).flat_map(|part| figures.recorded(part));
+    let has_tokens = cells.clone().any(|(_, amounts)| amounts.tokens.sum() > 0);
+    !has_tokens || cells.any(|(_, amounts)| amounts.requests > 0)
 }
 
 /// Returns whether the open period of every subject, or the lists that events are derived from, were read once.

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 
 use crate::envelope::{Envelope, Links};
 use crate::json::alerts;
 use crate::outcome::{Delivery, SettingsError};
-use crate::post::{self, Address, PostRequest, PostResponse, ResponseClass};
+use crate::post::{self, PostRequest, PostResponse, ReceiverEndpoint, ResponseClass};
 use crate::receivers::headers;
 use crate::wording::digest::DigestEnvelope;
 use crate::wording::formatting;
@@ -35,43 +34,28 @@ const MAX_MISSED_RESENDS: i32 = 4;
 /// All members of an Alertmanager.
 #[derive(Debug, Clone)]
 pub struct Alertmanager {
-    members: Vec<Member>,
+    members: Vec<ReceiverEndpoint>,
     headers: HeaderMap,
     secrets: Vec<Secret>,
 }
 
-#[derive(Debug, Clone)]
-struct Member {
-    client: Client,
-    address: Address,
-}
-
 impl Alertmanager {
-    /// Validates addresses and headers. The members' clients must not follow redirects and must have timeouts.
+    /// Validates headers.
     pub fn new(
-        members: Vec<(Client, Secret)>,
+        members: Vec<ReceiverEndpoint>,
         headers: Vec<(String, Secret)>,
     ) -> Result<Alertmanager, SettingsError> {
-        let member = |(client, url)| {
-            let address = Address::new(url)?.with_path(PATH);
-            Ok(Member { client, address })
-        };
+        let members = members.into_iter();
         Ok(Alertmanager {
             headers: headers::parse(&headers)?,
-            members: members
-                .into_iter()
-                .map(member)
-                .collect::<Result<_, SettingsError>>()?,
+            members: members.map(|member| member.with_path(PATH)).collect(),
             secrets: headers.into_iter().map(|(_, value)| value).collect(),
         })
     }
 
     /// Returns the settings that identify the receiver, secrets included.
     pub fn settings(&self) -> Vec<&str> {
-        let urls = self
-            .members
-            .iter()
-            .map(|member| member.address.secret().expose());
+        let urls = self.members.iter().map(|member| member.secret().expose());
         let names = self.headers.keys().map(HeaderName::as_str);
         let values = self.secrets.iter().map(Secret::expose);
         let kind = std::iter::once("alertmanager");
@@ -110,17 +94,16 @@ impl Alertmanager {
 
     /// Sends to one member. A request that it rejects does not block the others.
     pub async fn send_to(&self, index: usize, bodies: &[Vec<u8>], now: Timestamp) -> Delivery {
-        let member = &self.members[index];
         let mut dropped = None;
         for body in bodies {
             let post = PostRequest {
-                address: &member.address,
+                endpoint: &self.members[index],
                 headers: self.headers.clone(),
                 body: body.clone(),
                 secrets: self.secrets.iter().collect(),
                 now,
             };
-            let delivery = post::post(&member.client, post, classify).await;
+            let delivery = post::post(post, classify).await;
             match delivery {
                 Delivery::Delivered | Delivery::Posted { .. } | Delivery::PartSent { .. } => {}
                 Delivery::Drop { .. } => dropped = dropped.or(Some(delivery)),

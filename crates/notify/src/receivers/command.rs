@@ -18,14 +18,12 @@ use tokio::time::timeout;
 use crate::envelope::Envelope;
 use crate::json::{alerts, digests};
 use crate::outcome::{Delivery, SettingsError};
+use crate::post;
 use crate::wording::digest::DigestEnvelope;
-use crate::wording::formatting;
 use spendwatch_base::receiver::CommandSettings;
 
 /// Variable with the message id, which is the same on every attempt.
 pub const ID_VARIABLE: &str = "SPENDWATCH_MESSAGE_ID";
-/// Maximum characters of standard error in an error message.
-const MAX_QUOTED_CHARS: usize = 200;
 /// Maximum bytes of standard error that are kept.
 const MAX_STDERR_BYTES: usize = 16 * 1024;
 /// How long to wait for standard error after the program ended, because its children may keep it open.
@@ -85,15 +83,14 @@ impl Command {
         let mut group = ProcessGroup::for_child(&child);
         let mut stderr = Vec::new();
         let run = run(&mut child, &mut group, input.as_bytes(), &mut stderr);
-        match timeout(self.settings.timeout, run).await {
-            Ok(Ok(status)) => classify(status, &quote(&stderr)),
+        let ended = timeout(self.settings.timeout, run).await;
+        let stderr = post::quote_line(&String::from_utf8_lossy(&stderr));
+        match ended {
+            Ok(Ok(status)) => classify(status, &stderr),
             Ok(Err(error)) => Delivery::ambiguous(format!("cannot wait for the program: {error}")),
             Err(_) => {
                 let seconds = self.settings.timeout.as_secs();
-                Delivery::ambiguous(with_stderr(
-                    &format!("killed after {seconds} s"),
-                    &quote(&stderr),
-                ))
+                Delivery::ambiguous(with_stderr(&format!("killed after {seconds} s"), &stderr))
             }
         }
     }
@@ -207,13 +204,5 @@ fn with_stderr(what: &str, stderr: &str) -> String {
         what.to_owned()
     } else {
         format!("{what}: {stderr}")
-    }
-}
-
-fn quote(stderr: &[u8]) -> String {
-    let line = formatting::single_line(&String::from_utf8_lossy(stderr));
-    match line.char_indices().nth(MAX_QUOTED_CHARS) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
     }
 }

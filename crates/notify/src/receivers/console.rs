@@ -84,7 +84,7 @@ pub fn payload(envelope: &Envelope<'_>) -> String {
 
 /// Returns the text of a digest followed by an empty line.
 pub fn digest_payload(envelope: &DigestEnvelope<'_>) -> String {
-    format!("{}\n", digest::plain_text(&digest::render(envelope)))
+    format!("{}\n", message::plain_text(&digest::render(envelope)))
 }
 
 #[cfg(test)]

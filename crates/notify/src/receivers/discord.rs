@@ -3,19 +3,16 @@
 //! `wait=true` makes Discord respond after saving the message; without it, failures are not reported. Mentions are disabled
 //! for the whole message.
 
-use jiff::Timestamp;
-use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::envelope::Envelope;
-use crate::outcome::{Delivery, SettingsError};
-use crate::post::{self, Address, PostResponse, ResponseClass};
+use crate::post::{PostResponse, ReceiverEndpoint, ResponseClass};
+use crate::receivers::chat::{ChatFormat, ChatWebhook};
 use crate::wording::advice::Advice;
-use crate::wording::details::MessageField;
-use crate::wording::digest::{self, ChartBar, DigestEnvelope, DigestMessage};
+use crate::wording::digest::{self, DigestEnvelope};
 use crate::wording::fit::{self, utf16_len};
-use crate::wording::message::{AlertList, Message, MessageBody};
-use spendwatch_base::secret::Secret;
+use crate::wording::message::{Highlight, Message};
+use crate::wording::tables::{self, ChartBar, DigestRow};
 use spendwatch_domain::rules::rule::Severity;
 
 const MAX_TITLE_CHARS: usize = 256;
@@ -26,37 +23,16 @@ const MAX_TOTAL_CHARS: usize = 6000;
 /// Characters with a meaning in Discord's markdown.
 const MARKDOWN: [char; 10] = ['\\', '`', '*', '_', '~', '|', '[', ']', '<', '@'];
 
-/// A webhook of a Discord channel.
-#[derive(Debug, Clone)]
-pub struct Discord {
-    client: Client,
-    address: Address,
-}
-
-impl Discord {
-    /// Validates the address. The client must not follow redirects and must have timeouts.
-    pub fn new(client: Client, url: Secret) -> Result<Discord, SettingsError> {
-        let address = Address::new(url)?.with_query("wait", "true");
-        Ok(Discord { client, address })
-    }
-
-    /// Returns the settings that identify the receiver, secrets included.
-    pub fn settings(&self) -> Vec<&str> {
-        vec!["discord", self.address.secret().expose()]
-    }
-
-    /// Sends one post about alerts and classifies the response.
-    pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
-        self.post(&payload(envelope), envelope.now).await
-    }
-
-    /// Sends one digest and classifies the response.
-    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
-        self.post(&digest_payload(envelope), envelope.now).await
-    }
-
-    async fn post(&self, payload: &Value, now: Timestamp) -> Delivery {
-        post::post_json(&self.client, &self.address, payload, now, classify).await
+/// Returns the webhook of a channel.
+pub fn webhook(endpoint: ReceiverEndpoint) -> ChatWebhook {
+    ChatWebhook {
+        endpoint: endpoint.with_query("wait", "true"),
+        format: ChatFormat {
+            name: "discord",
+            payload,
+            digest_payload,
+            classify,
+        },
     }
 }
 
@@ -103,7 +79,7 @@ pub fn payload(envelope: &Envelope<'_>) -> Value {
 
 /// Returns the JSON body of a digest, with fewer rows when names are long.
 pub fn digest_payload(envelope: &DigestEnvelope<'_>) -> Value {
-    webhook_body(digest::fit(envelope, Embed::from_digest, Embed::fits))
+    webhook_body(digest::fit(envelope, Embed::new, Embed::fits))
 }
 
 fn webhook_body(embed: Embed) -> Value {
@@ -124,41 +100,29 @@ impl Embed {
         let mut lines = vec![escape(&message.summary)];
         let notes = message.notes.iter();
         lines.extend(notes.map(|note| format!("*{}*", escape(note))));
-        let fields = match &message.body {
-            MessageBody::One(detail) => {
-                lines.extend(list("Top contributors", &escape_all(&detail.top)));
-                lines.extend(list("Next steps", &advice_lines(&detail.advice)));
-                detail.fields.iter().map(field).collect()
-            }
-            MessageBody::Many(roundup) => {
-                lines.extend(roundup_lines(roundup));
-                Vec::new()
-            }
-        };
-        Embed {
-            title: fit::cut(&message.title, MAX_TITLE_CHARS, escape),
-            page: message.page.clone(),
-            color: color(message.severity),
-            description: lines.join("\n"),
-            fields,
+        lines.extend(list("Top contributors", &escape_all(&message.top)));
+        for group in &message.groups {
+            let mut lines_of_group = escape_all(&group.lines);
+            lines_of_group.extend(group.more.iter().map(|more| escape(more)));
+            lines.extend(list(&escape(&group.title), &lines_of_group));
         }
-    }
-
-    fn from_digest(message: &DigestMessage) -> Embed {
-        let mut lines = vec![escape(&message.summary)];
-        let notes = message.notes.iter();
-        lines.extend(notes.map(|note| format!("*{}*", escape(note))));
+        lines.extend(message.more.iter().map(|more| escape(more)));
         lines.extend(message.chart.iter().map(bar));
         for section in &message.sections {
-            let rows = section.rows.iter().map(|row| escape(&row.line()));
-            lines.extend(list(section.title, &rows.collect::<Vec<_>>()));
+            let rows: Vec<String> = section.rows.iter().map(DigestRow::line).collect();
+            lines.extend(list(section.title, &escape_all(&rows)));
         }
+        let advice: Vec<String> = message.advice.iter().map(advice_line).collect();
+        lines.extend(list(message.advice_title(), &advice));
+        let fields = message.fields.iter();
         Embed {
             title: fit::cut(&message.title, MAX_TITLE_CHARS, escape),
             page: message.page.clone(),
-            color: color(Some(Severity::Info)),
+            color: color(message.highlight),
             description: lines.join("\n"),
-            fields: Vec::new(),
+            fields: fields
+                .map(|field| (field.name, escape(&field.value)))
+                .collect(),
         }
     }
 
@@ -193,25 +157,8 @@ impl Embed {
 
 /// The bars come last, so that they need no fixed-width font.
 fn bar(bar: &ChartBar) -> String {
-    let text = format!("{}: {} {}", bar.label, bar.value, digest::blocks(bar));
+    let text = format!("{}: {} {}", bar.label, bar.value, tables::blocks(bar));
     escape(text.trim_end())
-}
-
-fn field(figure: &MessageField) -> (&'static str, String) {
-    (figure.name, escape(&figure.value))
-}
-
-fn roundup_lines(roundup: &AlertList) -> Vec<String> {
-    let mut lines = Vec::new();
-    for group in &roundup.groups {
-        let mut lines_of_group = escape_all(&group.lines);
-        lines_of_group.extend(group.more.iter().map(|more| escape(more)));
-        lines.extend(list(&escape(&group.title), &lines_of_group));
-    }
-    lines.extend(roundup.more.iter().map(|more| escape(more)));
-    let advice = advice_lines(&roundup.advice);
-    lines.extend(list("Next steps for the first alert", &advice));
-    lines
 }
 
 /// Renders a title and lines, both already escaped.
@@ -224,14 +171,12 @@ fn list(title: &str, lines: &[String]) -> Vec<String> {
     list
 }
 
-fn advice_lines(advice: &[Advice]) -> Vec<String> {
-    advice
-        .iter()
-        .map(|advice| match &advice.link {
-            Some(url) => format!("{} ([open](<{url}>))", escape(&advice.text)),
-            None => escape(&advice.text),
-        })
-        .collect()
+fn advice_line(advice: &Advice) -> String {
+    let text = escape(&advice.text);
+    match &advice.link {
+        Some(url) => format!("{text} ([open](<{url}>))"),
+        None => text,
+    }
 }
 
 fn escape_all(lines: &[String]) -> Vec<String> {
@@ -242,12 +187,12 @@ fn escape(text: &str) -> String {
     fit::escape_with_backslash(text, &MARKDOWN)
 }
 
-fn color(severity: Option<Severity>) -> u32 {
-    match severity {
-        Some(Severity::Critical) => 0x00c0_392b,
-        Some(Severity::Warning) => 0x00e6_7e22,
-        Some(Severity::Info) => 0x002e_86c1,
-        None => 0x0027_ae60,
+fn color(highlight: Highlight) -> u32 {
+    match highlight {
+        Highlight::Firing(Severity::Critical) => 0x00c0_392b,
+        Highlight::Firing(Severity::Warning) => 0x00e6_7e22,
+        Highlight::Firing(Severity::Info) | Highlight::Digest => 0x002e_86c1,
+        Highlight::Resolved => 0x0027_ae60,
     }
 }
 

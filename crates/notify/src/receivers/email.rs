@@ -14,16 +14,18 @@ use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use lettre::{Address, Message as Mail};
+use minijinja::value::Serde;
+use minijinja::{Value, context};
 use sha2::{Digest, Sha256};
 
 use crate::envelope::Envelope;
 use crate::outcome::{Delivery, SettingsError};
 use crate::receivers::smtp::{self, SmtpServer};
-use crate::wording::advice::Advice;
-use crate::wording::digest::{self, ChartBar, DigestEnvelope, DigestMessage, DigestSection};
-use crate::wording::message::{self, AlertDetail, AlertList, MAX_LINES, Message, MessageBody};
+use crate::wording::digest::{self, DigestEnvelope};
+use crate::wording::message::{self, MAX_LINES, Message};
 use spendwatch_base::receiver::{EmailSettings, MailTls};
 use spendwatch_base::secret::Secret;
+use spendwatch_base::template::html_environment;
 
 /// Limit for everything before the content, and again for the content: one minute in total.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -105,7 +107,7 @@ impl EmailNotifier {
     async fn mail(
         &self,
         recipient: Option<&str>,
-        payload: impl Fn(&Mailbox) -> Result<Vec<u8>, lettre::error::Error>,
+        payload: impl Fn(&Mailbox) -> Result<Vec<u8>, MailError>,
     ) -> Delivery {
         let Some(recipient) = recipient else {
             return Delivery::drop_message("the message has no recipient");
@@ -171,13 +173,21 @@ fn tls_parameters(host: &str, ca_file: Option<&Path>) -> Result<TlsParameters, S
     })
 }
 
+/// Why a mail cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    #[error(transparent)]
+    Mail(#[from] lettre::error::Error),
+    #[error(transparent)]
+    Template(#[from] minijinja::Error),
+}
+
 /// Returns the whole mail. Only `Date` and notes on time differ between attempts.
 pub fn payload(
     envelope: &Envelope<'_>,
     from: &Mailbox,
     to: &Mailbox,
-) -> Result<Vec<u8>, lettre::error::Error> {
-    let message = message::render(envelope, MAX_LINES);
+) -> Result<Vec<u8>, MailError> {
     let thread = match envelope.facts {
         [fact] => Some(format!("alert.{}", fact.identity.fingerprint())),
         [] | [_, ..] => None,
@@ -185,10 +195,8 @@ pub fn payload(
     MailContent {
         id: envelope.id,
         now: envelope.now,
-        subject: &message.subject,
         thread,
-        text: message::plain_text(&message),
-        html: html(&message),
+        message: message::render(envelope, MAX_LINES),
     }
     .formatted(from, to)
 }
@@ -198,17 +206,14 @@ pub fn digest_payload(
     envelope: &DigestEnvelope<'_>,
     from: &Mailbox,
     to: &Mailbox,
-) -> Result<Vec<u8>, lettre::error::Error> {
-    let message = digest::render(envelope);
+) -> Result<Vec<u8>, MailError> {
     let digest = envelope.digest;
     let name = format!("{} {}", digest.organization, digest.name);
     MailContent {
         id: envelope.id,
         now: envelope.now,
-        subject: &message.subject,
         thread: Some(format!("digest.{}", short_hash(&name))),
-        text: digest::plain_text(&message),
-        html: digest_html(&message),
+        message: digest::render(envelope),
     }
     .formatted(from, to)
 }
@@ -216,21 +221,19 @@ pub fn digest_payload(
 struct MailContent<'a> {
     id: &'a str,
     now: Timestamp,
-    subject: &'a str,
     /// Root of the thread, a message that does not exist.
     thread: Option<String>,
-    text: String,
-    html: String,
+    message: Message,
 }
 
 impl MailContent<'_> {
-    fn formatted(self, from: &Mailbox, to: &Mailbox) -> Result<Vec<u8>, lettre::error::Error> {
+    fn formatted(self, from: &Mailbox, to: &Mailbox) -> Result<Vec<u8>, MailError> {
         let domain = from.email.domain();
         let mut mail = Mail::builder()
             .date(SystemTime::from(self.now))
             .from(from.clone())
             .to(to.clone())
-            .raw_header(subject(self.subject))
+            .raw_header(subject(&self.message.subject))
             .message_id(Some(message_id(self.id, &to.email, domain)));
         if let Some(thread) = self.thread {
             let root = format!("<{thread}@{domain}>");
@@ -238,8 +241,11 @@ impl MailContent<'_> {
         }
         let body = MultiPart::alternative()
             .boundary(format!("spendwatch.{}", short_hash(self.id)))
-            .singlepart(part(ContentType::TEXT_PLAIN, self.text))
-            .singlepart(part(ContentType::TEXT_HTML, self.html));
+            .singlepart(part(
+                ContentType::TEXT_PLAIN,
+                message::plain_text(&self.message),
+            ))
+            .singlepart(part(ContentType::TEXT_HTML, html(&self.message)?));
         let list = format!("spendwatch <spendwatch.{domain}>");
         let mail = mail
             .raw_header(header("List-Id", list))
@@ -307,168 +313,20 @@ fn short_hash(text: &str) -> String {
 }
 
 /// Contains no images or external styles; all texts are escaped.
-fn html(message: &Message) -> String {
-    let body = match &message.body {
-        MessageBody::One(detail) => alert_html(detail),
-        MessageBody::Many(roundup) => list_html(roundup),
-    };
-    let page = message.page.as_deref();
-    whole_html(
-        &message.title,
-        &message.summary,
-        &message.notes,
-        &body,
-        page,
-    )
-}
-
-/// The chart is a table with colored cells, because many mail programs show neither SVG nor remote images.
-fn digest_html(message: &DigestMessage) -> String {
-    let mut body = String::new();
-    if !message.chart.is_empty() {
-        let bars: String = message.chart.iter().map(bar_html).collect();
-        body =
-            format!("<table cellpadding=\"2\" cellspacing=\"0\" width=\"600\">\n{bars}</table>\n");
-    }
-    body.extend(message.sections.iter().map(section_html));
-    let page = message.page.as_deref();
-    whole_html(
-        &message.title,
-        &message.summary,
-        &message.notes,
-        &body,
-        page,
-    )
-}
-
-/// `body` is HTML.
-fn whole_html(
-    title: &str,
-    summary: &str,
-    notes: &[String],
-    body: &str,
-    page: Option<&str>,
-) -> String {
-    let (title, summary) = (escape(title), escape(summary));
-    let note = |note: &String| format!("<p><i>{}</i></p>\n", escape(note));
-    let notes: String = notes.iter().map(note).collect();
-    let page = page.map_or(String::new(), |page| {
-        format!("<p>{}</p>\n", link(page, "spendwatch"))
+fn html(message: &Message) -> Result<String, minijinja::Error> {
+    let mut environment = html_environment();
+    // Escapes no slashes, unlike the default, so that links stay readable in the source.
+    environment.set_formatter(|output, state, value| match value.as_str() {
+        Some(text) if !value.is_safe() => Ok(output.write_str(&escape(text))?),
+        _ => minijinja::escape_formatter(output, state, value),
     });
-    format!(
-        "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"></head>\n<body style=\"font-family: sans-serif\">\n\
-         <h2>{title}</h2>\n<p>{summary}</p>\n{notes}{body}{page}</body></html>\n"
-    )
-}
-
-/// A bar and its remainder are two cells that together have the width of the longest bar.
-fn bar_html(bar: &ChartBar) -> String {
-    let cell = |percent: u32, color: &str| match percent {
-        0 => String::new(),
-        _ => format!("<td width=\"{percent}%\" height=\"14\"{color}>&nbsp;</td>\n"),
+    let context = context! {
+        advice_title => message.advice_title(),
+        ..Value::from(Serde(message))
     };
-    let filled = cell(
-        bar.percent,
-        " bgcolor=\"#2e86c1\" style=\"background-color: #2e86c1\"",
-    );
-    let rest = cell(100 - bar.percent.min(100), "");
-    format!(
-        "<tr><td width=\"110\" nowrap>{}</td>\n<td>\n<table cellpadding=\"0\" cellspacing=\"0\" width=\"100%\"><tr>\n{filled}{rest}</tr></table>\n</td>\n<td width=\"110\" align=\"right\" nowrap>{}</td></tr>\n",
-        escape(&bar.label),
-        escape(&bar.value)
-    )
-}
-
-fn section_html(section: &DigestSection) -> String {
-    let rows: String = section
-        .rows
-        .iter()
-        .map(|row| {
-            format!(
-                "<tr><td>{}</td>\n<td align=\"right\" nowrap>{}</td>\n<td>{}</td></tr>\n",
-                escape(&row.name),
-                escape(&row.value),
-                escape(&row.note)
-            )
-        })
-        .collect();
-    format!(
-        "<h3>{}</h3>\n<table cellpadding=\"4\">\n{rows}</table>\n",
-        escape(section.title)
-    )
-}
-
-fn alert_html(detail: &AlertDetail) -> String {
-    let rows: String = detail
-        .fields
-        .iter()
-        .map(|figure| {
-            let (name, value) = (escape(figure.name), escape(&figure.value));
-            format!("<tr><th align=\"left\">{name}</th>\n<td>{value}</td></tr>\n")
-        })
-        .collect();
-    let top: Vec<String> = detail.top.iter().map(|line| escape(line)).collect();
-    format!(
-        "<table cellpadding=\"4\">\n{rows}</table>\n{}{}",
-        list("Top contributors", &top),
-        list("Next steps", &advice_items(&detail.advice))
-    )
-}
-
-fn list_html(roundup: &AlertList) -> String {
-    let mut html = String::new();
-    for group in &roundup.groups {
-        let lines: Vec<String> = group.lines.iter().map(|line| escape(line)).collect();
-        html.push_str(&format!(
-            "<h3>{}</h3>\n{}",
-            escape(&group.title),
-            items(&lines)
-        ));
-        if let Some(more) = &group.more {
-            html.push_str(&format!("<p>{}</p>\n", escape(more)));
-        }
-    }
-    if let Some(more) = &roundup.more {
-        html.push_str(&format!("<p>{}</p>\n", escape(more)));
-    }
-    html + &list(
-        "Next steps for the first alert",
-        &advice_items(&roundup.advice),
-    )
-}
-
-fn advice_items(advice: &[Advice]) -> Vec<String> {
-    advice
-        .iter()
-        .map(|advice| match &advice.link {
-            Some(url) => format!("{} ({})", escape(&advice.text), link(url, url)),
-            None => escape(&advice.text),
-        })
-        .collect()
-}
-
-/// `lines` are escaped already.
-fn list(title: &str, lines: &[String]) -> String {
-    if lines.is_empty() {
-        String::new()
-    } else {
-        format!("<h3>{}</h3>\n{}", escape(title), items(lines))
-    }
-}
-
-fn items(lines: &[String]) -> String {
-    if lines.is_empty() {
-        return String::new();
-    }
-    let items: String = lines
-        .iter()
-        .map(|line| format!("<li>{line}</li>\n"))
-        .collect();
-    format!("<ul>\n{items}</ul>\n")
-}
-
-fn link(url: &str, text: &str) -> String {
-    format!("<a href=\"{}\">{}</a>", escape(url), escape(text))
+    let html = environment.render_str(include_str!("email.html"), context)?;
+    // The engine drops the last line end.
+    Ok(html + "\n")
 }
 
 fn escape(text: &str) -> String {
@@ -482,6 +340,8 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::{fact, with_envelope};
+    use spendwatch_domain::alerts::notification::Reason;
 
     /// Decodes encoded words as a mail program does.
     fn decoded(raw: &str) -> String {
@@ -507,10 +367,13 @@ mod tests {
         let mail = MailContent {
             id: "id-000001",
             now: Timestamp::UNIX_EPOCH,
-            subject: text,
             thread: None,
-            text: String::new(),
-            html: String::new(),
+            message: Message {
+                subject: text.to_owned(),
+                ..with_envelope(&[fact(Reason::First)], |envelope| {
+                    message::render(&envelope, 1)
+                })
+            },
         };
         let mail = String::from_utf8(mail.formatted(&from, &from).unwrap()).unwrap();
         let (_, rest) = mail.split_once("Subject: ").unwrap();

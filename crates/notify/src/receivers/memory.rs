@@ -65,9 +65,7 @@ impl Memory {
 
     /// Records one attempt.
     pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
-        let mut state = self.state();
-        let delivery = state.responses.pop_front().unwrap_or(Delivery::Delivered);
-        state.sent.push(RecordedAttempt {
+        self.record(RecordedAttempt {
             id: envelope.id.to_owned(),
             notifier: envelope.notifier.clone(),
             recipient: envelope.recipient.map(str::to_owned),
@@ -77,16 +75,13 @@ impl Memory {
             n_posted: envelope.n_posted,
             is_replay: envelope.is_replay,
             text: console::payload(envelope),
-            delivery: delivery.clone(),
-        });
-        delivery
+            delivery: Delivery::Delivered,
+        })
     }
 
     /// Records one attempt to send a digest.
     pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
-        let mut state = self.state();
-        let delivery = state.responses.pop_front().unwrap_or(Delivery::Delivered);
-        state.sent.push(RecordedAttempt {
+        self.record(RecordedAttempt {
             id: envelope.id.to_owned(),
             notifier: envelope.notifier.clone(),
             recipient: envelope.recipient.map(str::to_owned),
@@ -96,7 +91,16 @@ impl Memory {
             n_posted: 0,
             is_replay: envelope.is_replay,
             text: console::digest_payload(envelope),
+            delivery: Delivery::Delivered,
+        })
+    }
+
+    fn record(&self, attempt: RecordedAttempt) -> Delivery {
+        let mut state = self.state();
+        let delivery = state.responses.pop_front().unwrap_or(attempt.delivery);
+        state.sent.push(RecordedAttempt {
             delivery: delivery.clone(),
+            ..attempt
         });
         delivery
     }

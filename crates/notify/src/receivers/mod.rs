@@ -10,6 +10,8 @@ pub mod smtp;
 pub mod console;
 pub mod memory;
 
+pub mod chat;
+
 pub mod slack;
 
 pub mod slack_api;

@@ -5,15 +5,13 @@
 
 use std::slice;
 
-use reqwest::Client;
-use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::envelope::Envelope;
 use crate::json::figures;
 use crate::outcome::{Delivery, SettingsError};
-use crate::post::{self, Address, PostRequest, PostResponse, ResponseClass};
+use crate::post::{self, PostRequest, PostResponse, ReceiverEndpoint, ResponseClass};
 use crate::wording::contributors;
 use crate::wording::digest::DigestEnvelope;
 use crate::wording::fit;
@@ -34,32 +32,30 @@ const MAX_EVENT_BYTES: usize = 512_000;
 /// An integration of a PagerDuty service.
 #[derive(Debug, Clone)]
 pub struct PagerDuty {
-    client: Client,
-    address: Address,
+    endpoint: ReceiverEndpoint,
     routing_key: Secret,
 }
 
 impl PagerDuty {
-    /// Validates address and key. The client must not follow redirects and must have timeouts.
+    /// Validates URL and key.
     pub fn new(
-        client: Client,
         settings: PagerDutySettings<Secret>,
+        allow_http: bool,
     ) -> Result<PagerDuty, SettingsError> {
-        let address = Address::new(settings.url)?;
+        let endpoint = ReceiverEndpoint::new(settings.url, allow_http)?;
         let routing_key = settings.routing_key.expose().trim();
         if routing_key.chars().count() != ROUTING_KEY_LENGTH {
             return Err(SettingsError::RoutingKey);
         }
         Ok(PagerDuty {
-            client,
-            address,
+            endpoint,
             routing_key: Secret::new(routing_key.to_owned()),
         })
     }
 
     /// Returns the settings that identify the receiver, secrets included.
     pub fn settings(&self) -> Vec<&str> {
-        let url = self.address.secret().expose();
+        let url = self.endpoint.secret().expose();
         vec!["pagerduty", url, self.routing_key.expose()]
     }
 
@@ -83,13 +79,10 @@ impl PagerDuty {
         let mut event = payload(envelope, fact);
         event["routing_key"] = self.routing_key.expose().into();
         let post = PostRequest {
-            address: &self.address,
-            headers: HeaderMap::new(),
-            body: event.to_string().into_bytes(),
             secrets: vec![&self.routing_key],
-            now: envelope.now,
+            ..PostRequest::json(&self.endpoint, &event, envelope.now)
         };
-        post::post(&self.client, post, classify).await
+        post::post(post, classify).await
     }
 }
 

@@ -3,18 +3,17 @@
 //! In mrkdwn exactly `&`, `<` and `>` are escaped; otherwise a name could ping everyone. The colored bar is an attachment,
 //! the only element with a color.
 
-use jiff::Timestamp;
-use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::envelope::Envelope;
-use crate::outcome::{Delivery, SettingsError};
-use crate::post::{self, Address, PostResponse, ResponseClass};
+use crate::post::{PostResponse, ResponseClass};
+use crate::receivers::chat::ChatFormat;
 use crate::wording::advice::Advice;
-use crate::wording::digest::{self, DigestEnvelope, DigestMessage};
+use crate::wording::details::MessageField;
+use crate::wording::digest::{self, DigestEnvelope};
 use crate::wording::fit::{self, utf16_len};
-use crate::wording::message::{self, AlertDetail, AlertList, Message, MessageBody};
-use spendwatch_base::secret::Secret;
+use crate::wording::message::{self, Highlight, Message, RuleGroup};
+use crate::wording::tables::{self, ChartBar, DigestRow};
 use spendwatch_domain::rules::rule::Severity;
 
 const MAX_HEADER_CHARS: usize = 150;
@@ -26,48 +25,21 @@ const MAX_TEXT_CHARS: usize = 4000;
 const MAX_TOTAL_CHARS: usize = 10_000;
 const MAX_BLOCKS: usize = 50;
 
-/// An incoming webhook of Slack.
-#[derive(Debug, Clone)]
-pub struct Slack {
-    client: Client,
-    address: Address,
-}
-
-impl Slack {
-    /// Validates the address. The client must not follow redirects and must have timeouts.
-    pub fn new(client: Client, url: Secret) -> Result<Slack, SettingsError> {
-        let address = Address::new(url)?;
-        Ok(Slack { client, address })
-    }
-
-    /// Returns the settings that identify the receiver, secrets included.
-    pub fn settings(&self) -> Vec<&str> {
-        vec!["slack", self.address.secret().expose()]
-    }
-
-    /// Sends one post about alerts and classifies the response.
-    pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
-        self.post(&payload(envelope), envelope.now).await
-    }
-
-    /// Sends one digest and classifies the response.
-    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
-        self.post(&digest_payload(envelope), envelope.now).await
-    }
-
-    async fn post(&self, payload: &Value, now: Timestamp) -> Delivery {
-        post::post_json(&self.client, &self.address, payload, now, classify).await
-    }
-}
+/// Slack's incoming webhooks.
+pub const FORMAT: ChatFormat = ChatFormat {
+    name: "slack",
+    payload,
+    digest_payload,
+    classify,
+};
 
 /// A 200 only counts with the body `ok`, because proxies return 200 with an HTML page.
 fn classify(response: &PostResponse) -> ResponseClass {
     let body = response.body.trim();
-    let is_page = response.media_type == "text/html" || body.starts_with('<');
     match response.status {
         200 if !response.is_whole => ResponseClass::Retry,
         200 if body == "ok" => ResponseClass::Delivered,
-        200 if is_page || body.is_empty() => ResponseClass::Retry,
+        200 if response.is_page() || body.is_empty() => ResponseClass::Retry,
         408 | 425 | 429 | 500..=599 => ResponseClass::Retry,
         413 => ResponseClass::Drop,
         // For 200 and 400 alike, only an error about the message drops it.
@@ -110,36 +82,13 @@ pub fn payload(envelope: &Envelope<'_>) -> Value {
 
 /// Returns the JSON body of a digest, with fewer rows when names are long.
 pub fn digest_payload(envelope: &DigestEnvelope<'_>) -> Value {
-    digest::fit(envelope, render_digest, |payload| {
-        size(payload) <= MAX_TOTAL_CHARS
-    })
-}
-
-fn render_digest(message: &DigestMessage) -> Value {
-    let mut lead = vec![escape(&message.summary)];
-    let notes = message.notes.iter();
-    lead.extend(notes.map(|note| format!("_{}_", escape(note))));
-    let mut blocks = vec![header(&message.title), section(&lead.join("\n"))];
-    blocks.extend(chart_block(message));
-    for table in &message.sections {
-        let lines: Vec<String> = table.rows.iter().map(|row| escape(&row.line())).collect();
-        blocks.extend(list(table.title, &lines));
-    }
-    blocks.extend(page_block(message.page.as_deref()));
-    blocks.truncate(MAX_BLOCKS);
-    let fallback = format!("{}: {}", message.title, message.summary);
-    json!({
-        "text": cut_escaped(&fallback, MAX_TEXT_CHARS),
-        "unfurl_links": false,
-        "unfurl_media": false,
-        "blocks": blocks,
-    })
+    digest::fit(envelope, render, |payload| size(payload) <= MAX_TOTAL_CHARS)
 }
 
 /// A code block, or nothing if it is too long for a section.
-fn chart_block(message: &DigestMessage) -> Option<Value> {
-    let text = format!("```{}```", digest::bars(&message.chart).join("\n"));
-    (!message.chart.is_empty() && utf16_len(&text) <= MAX_SECTION_CHARS).then(|| section(&text))
+fn chart_block(chart: &[ChartBar]) -> Option<Value> {
+    let text = format!("```{}```", tables::bars(chart).join("\n"));
+    (!chart.is_empty() && utf16_len(&text) <= MAX_SECTION_CHARS).then(|| section(&text))
 }
 
 fn header(title: &str) -> Value {
@@ -151,73 +100,68 @@ fn header(title: &str) -> Value {
 
 fn render(message: &Message) -> Value {
     let fallback = format!("{}: {}", message.title, message.summary);
-    let mut blocks = match &message.body {
-        MessageBody::One(detail) => detail_blocks(detail),
-        MessageBody::Many(roundup) => roundup_blocks(roundup),
-    };
-    blocks.extend(page_block(message.page.as_deref()));
-    blocks.truncate(MAX_BLOCKS - 2);
     let mut lead = vec![escape(&message.summary)];
-    lead.extend(
-        message
-            .notes
-            .iter()
-            .map(|note| format!("_{}_", escape(note))),
-    );
-    json!({
+    let notes = message.notes.iter();
+    lead.extend(notes.map(|note| format!("_{}_", escape(note))));
+    let mut blocks = details(message);
+    blocks.truncate(MAX_BLOCKS - 2);
+    let mut payload = json!({
         "text": cut_escaped(&fallback, MAX_TEXT_CHARS),
         "unfurl_links": false,
         "unfurl_media": false,
-        "blocks": [
-            header(&message.title),
-            section(&lead.join("\n")),
-        ],
-        "attachments": [{ "color": color(message.severity), "blocks": blocks }],
-    })
+    });
+    let mut lead = vec![header(&message.title), section(&lead.join("\n"))];
+    match color(message.highlight) {
+        Some(color) => payload["attachments"] = json!([{ "color": color, "blocks": blocks }]),
+        None => lead.extend(blocks),
+    }
+    payload["blocks"] = lead.into();
+    payload
 }
 
-fn color(severity: Option<Severity>) -> &'static str {
-    match severity {
-        Some(Severity::Critical) => "#c0392b",
-        Some(Severity::Warning) => "#e67e22",
-        Some(Severity::Info) => "#2e86c1",
-        None => "#27ae60",
+fn color(highlight: Highlight) -> Option<&'static str> {
+    match highlight {
+        Highlight::Firing(Severity::Critical) => Some("#c0392b"),
+        Highlight::Firing(Severity::Warning) => Some("#e67e22"),
+        Highlight::Firing(Severity::Info) => Some("#2e86c1"),
+        Highlight::Resolved => Some("#27ae60"),
+        Highlight::Digest => None,
     }
 }
 
-fn detail_blocks(detail: &AlertDetail) -> Vec<Value> {
-    let fields: Vec<Value> = detail
-        .fields
-        .iter()
-        .take(10)
-        .map(|figure| {
-            let name = escape(figure.name);
-            let limit = MAX_FIELD_CHARS - utf16_len(&name) - 3;
-            mrkdwn(&format!("*{name}*\n{}", cut_escaped(&figure.value, limit)))
-        })
-        .collect();
-    let mut blocks = vec![json!({ "type": "section", "fields": fields })];
-    blocks.extend(list("Top contributors", &escape_all(&detail.top)));
-    blocks.extend(list("Next steps", &advice_lines(&detail.advice)));
-    blocks
-}
-
-fn roundup_blocks(roundup: &AlertList) -> Vec<Value> {
+fn details(message: &Message) -> Vec<Value> {
+    let fields: Vec<Value> = message.fields.iter().take(10).map(field).collect();
     let mut blocks = Vec::new();
-    for group in &roundup.groups {
-        let mut lines = escape_all(&group.lines);
-        lines.extend(group.more.iter().map(|more| escape(more)));
-        if lines.is_empty() {
-            lines.push("not listed".to_owned());
-        }
-        blocks.extend(list(&escape(&group.title), &lines));
+    if !fields.is_empty() {
+        blocks.push(json!({ "type": "section", "fields": fields }));
     }
-    blocks.extend(roundup.more.iter().map(|more| section(&escape(more))));
-    blocks.extend(list(
-        "Next steps for the first alert",
-        &advice_lines(&roundup.advice),
-    ));
+    blocks.extend(list("Top contributors", &escape_all(&message.top)));
+    blocks.extend(message.groups.iter().flat_map(group));
+    blocks.extend(message.more.iter().map(|more| section(&escape(more))));
+    blocks.extend(chart_block(&message.chart));
+    for table in &message.sections {
+        let lines: Vec<String> = table.rows.iter().map(DigestRow::line).collect();
+        blocks.extend(list(table.title, &escape_all(&lines)));
+    }
+    let advice: Vec<String> = message.advice.iter().map(advice_line).collect();
+    blocks.extend(list(message.advice_title(), &advice));
+    blocks.extend(page_block(message.page.as_deref()));
     blocks
+}
+
+fn field(field: &MessageField) -> Value {
+    let name = escape(field.name);
+    let limit = MAX_FIELD_CHARS - utf16_len(&name) - 3;
+    mrkdwn(&format!("*{name}*\n{}", cut_escaped(&field.value, limit)))
+}
+
+fn group(group: &RuleGroup) -> Vec<Value> {
+    let mut lines = escape_all(&group.lines);
+    lines.extend(group.more.iter().map(|more| escape(more)));
+    if lines.is_empty() {
+        lines.push("not listed".to_owned());
+    }
+    list(&escape(&group.title), &lines)
 }
 
 fn page_block(page: Option<&str>) -> Option<Value> {
@@ -229,14 +173,12 @@ fn escape_all(lines: &[String]) -> Vec<String> {
     lines.iter().map(|line| escape(line)).collect()
 }
 
-fn advice_lines(advice: &[Advice]) -> Vec<String> {
-    advice
-        .iter()
-        .map(|advice| match &advice.link {
-            Some(url) => format!("{} ({})", escape(&advice.text), link(url, "open")),
-            None => escape(&advice.text),
-        })
-        .collect()
+fn advice_line(advice: &Advice) -> String {
+    let text = escape(&advice.text);
+    match &advice.link {
+        Some(url) => format!("{text} ({})", link(url, "open")),
+        None => text,
+    }
 }
 
 /// Renders a title and escaped lines in as many sections as needed, without splitting a line.

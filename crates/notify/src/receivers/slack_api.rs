@@ -4,16 +4,15 @@
 //! The API returns 200 for almost everything; `ok` and `error` in the body decide.
 
 use jiff::Timestamp;
-use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::envelope::Envelope;
 use crate::outcome::{Delivery, SettingsError};
-use crate::post::{self, Address, PostReply, PostRequest, PostResponse, ResponseClass};
+use crate::post::{self, PostReply, PostRequest, PostResponse, ReceiverEndpoint, ResponseClass};
 use crate::receivers::slack;
 use crate::wording::digest::DigestEnvelope;
-use crate::wording::message;
+use crate::wording::message::{self, Highlight};
 use spendwatch_base::receiver::SlackApiSettings;
 use spendwatch_base::secret::Secret;
 use spendwatch_domain::alerts::notification::Thread;
@@ -22,9 +21,8 @@ use spendwatch_domain::rules::rule::Severity;
 /// A bot in a channel.
 #[derive(Debug, Clone)]
 pub struct SlackApi {
-    client: Client,
-    post_message: Address,
-    update: Address,
+    post_message: ReceiverEndpoint,
+    update: ReceiverEndpoint,
     headers: HeaderMap,
     settings: SlackApiSettings<Secret>,
 }
@@ -37,20 +35,18 @@ enum CallResult {
 }
 
 impl SlackApi {
-    /// Validates token and URL. The client must not follow redirects and must have timeouts.
+    /// Validates token and URL.
     pub fn new(
-        client: Client,
         settings: SlackApiSettings<Secret>,
+        allow_http: bool,
     ) -> Result<SlackApi, SettingsError> {
         let bearer = format!("Bearer {}", settings.token.expose().trim());
         let mut bearer = HeaderValue::try_from(bearer).map_err(|_| SettingsError::Token)?;
         bearer.set_sensitive(true);
-        let base = settings.api_url.trim_end_matches('/');
-        let method = |name: &str| Address::new(Secret::new(format!("{base}/{name}")));
+        let api = ReceiverEndpoint::new(Secret::new(settings.api_url.clone()), allow_http)?;
         Ok(SlackApi {
-            client,
-            post_message: method("chat.postMessage")?,
-            update: method("chat.update")?,
+            post_message: api.clone().with_path("/chat.postMessage"),
+            update: api.with_path("/chat.update"),
             headers: HeaderMap::from_iter([
                 (AUTHORIZATION, bearer),
                 (
@@ -79,7 +75,8 @@ impl SlackApi {
         };
         // A replay describes the past and must not update the first message.
         if !envelope.is_replay && envelope.n_posted == 0 {
-            match self.update_first(envelope, thread).await {
+            let payload = update_payload(envelope, thread);
+            match self.call(&self.update, payload, envelope.now).await {
                 CallResult::Done(_) => return Delivery::PartSent { refused: None },
                 CallResult::Failed(delivery, code) => match code.as_deref().map(scope_of) {
                     Some(ErrorScope::Thread) => return self.post_new(envelope).await,
@@ -93,14 +90,8 @@ impl SlackApi {
                 },
             }
         }
-        match self
-            .call(
-                &self.post_message,
-                reply_payload(envelope, thread),
-                envelope.now,
-            )
-            .await
-        {
+        let payload = reply_payload(envelope, thread);
+        match self.call(&self.post_message, payload, envelope.now).await {
             CallResult::Done(_) => Delivery::Delivered,
             CallResult::Failed(_, Some(code)) if scope_of(&code) == ErrorScope::Thread => {
                 self.post_new(envelope).await
@@ -131,20 +122,13 @@ impl SlackApi {
         }
     }
 
-    async fn update_first(&self, envelope: &Envelope<'_>, thread: &Thread) -> CallResult {
-        let payload = update_payload(envelope, thread);
-        self.call(&self.update, payload, envelope.now).await
-    }
-
-    async fn call(&self, method: &Address, payload: Value, now: Timestamp) -> CallResult {
+    async fn call(&self, method: &ReceiverEndpoint, payload: Value, now: Timestamp) -> CallResult {
         let post = PostRequest {
-            address: method,
             headers: self.headers.clone(),
-            body: payload.to_string().into_bytes(),
             secrets: vec![&self.settings.token],
-            now,
+            ..PostRequest::json(method, &payload, now)
         };
-        let reply = match post::send_request(&self.client, &post).await {
+        let reply = match post::send_request(&post).await {
             Ok(reply) => reply,
             Err(delivery) => return CallResult::Failed(delivery, None),
         };
@@ -170,7 +154,7 @@ pub fn first_payload(envelope: &Envelope<'_>, channel: &str) -> Value {
 pub fn reply_payload(envelope: &Envelope<'_>, thread: &Thread) -> Value {
     let mut payload = first_payload(envelope, &thread.channel);
     payload["thread_ts"] = json!(thread.ts);
-    if message::render(envelope, 0).severity == Some(Severity::Critical) {
+    if message::render(envelope, 0).highlight == Highlight::Firing(Severity::Critical) {
         payload["reply_broadcast"] = json!(true);
     }
     payload

@@ -4,18 +4,16 @@
 //! below the limit of 28 KB, which Teams applies after expanding them. Clients differ in their markdown: each line is its own
 //! block, and texts with names are facts where possible.
 
-use jiff::Timestamp;
-use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::envelope::Envelope;
-use crate::outcome::{Delivery, SettingsError};
-use crate::post::{self, Address, PostResponse, ResponseClass};
+use crate::post::{PostResponse, ResponseClass};
+use crate::receivers::chat::ChatFormat;
 use crate::wording::advice::Advice;
-use crate::wording::digest::{self, DigestEnvelope, DigestMessage, DigestRow};
+use crate::wording::digest::{self, DigestEnvelope};
 use crate::wording::fit;
-use crate::wording::message::{AlertDetail, AlertList, Message, MessageBody};
-use spendwatch_base::secret::Secret;
+use crate::wording::message::{Highlight, Message};
+use crate::wording::tables::DigestRow;
 use spendwatch_domain::rules::rule::Severity;
 
 /// Maximum bytes of a post. A body of 24,453 bytes was rejected once.
@@ -27,38 +25,12 @@ const TEXT_MARKDOWN: [char; 10] = ['\\', '`', '*', '_', '~', '[', ']', '<', '{',
 const FACT_MARKDOWN: [char; 5] = ['\\', '[', ']', '{', '}'];
 
 /// A workflow of Microsoft Teams.
-#[derive(Debug, Clone)]
-pub struct Teams {
-    client: Client,
-    address: Address,
-}
-
-impl Teams {
-    /// Validates the address. The client must not follow redirects and must have timeouts.
-    pub fn new(client: Client, url: Secret) -> Result<Teams, SettingsError> {
-        let address = Address::new(url)?;
-        Ok(Teams { client, address })
-    }
-
-    /// Returns the settings that identify the receiver, secrets included.
-    pub fn settings(&self) -> Vec<&str> {
-        vec!["teams", self.address.secret().expose()]
-    }
-
-    /// Sends one post about alerts and classifies the response.
-    pub async fn send(&self, envelope: &Envelope<'_>) -> Delivery {
-        self.post(&payload(envelope), envelope.now).await
-    }
-
-    /// Sends one digest and classifies the response.
-    pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
-        self.post(&digest_payload(envelope), envelope.now).await
-    }
-
-    async fn post(&self, payload: &Value, now: Timestamp) -> Delivery {
-        post::post_json(&self.client, &self.address, payload, now, classify).await
-    }
-}
+pub const FORMAT: ChatFormat = ChatFormat {
+    name: "teams",
+    payload,
+    digest_payload,
+    classify,
+};
 
 fn classify(response: &PostResponse) -> ResponseClass {
     match response.status {
@@ -88,49 +60,47 @@ fn is_about_the_flow(body: &str) -> bool {
 
 /// Returns the JSON body.
 pub fn payload(envelope: &Envelope<'_>) -> Value {
-    fit::fit(envelope, render, |payload| {
-        payload.to_string().len() <= MAX_BYTES
-    })
+    fit::fit(envelope, render, is_small)
 }
 
 /// Returns the JSON body of a digest, with fewer rows when names are long.
 pub fn digest_payload(envelope: &DigestEnvelope<'_>) -> Value {
-    digest::fit(envelope, render_digest, |payload| {
-        payload.to_string().len() <= MAX_BYTES
-    })
+    digest::fit(envelope, render, is_small)
 }
 
-fn render_digest(message: &DigestMessage) -> Value {
-    let mut body = vec![title(&message.title), text(&message.summary)];
-    body.extend(message.notes.iter().map(|note| subtle(note)));
-    let bars = message.chart.iter();
-    let bars: Vec<Value> = bars.map(|bar| fact(&bar.label, &bar.value)).collect();
-    if !bars.is_empty() {
-        body.push(facts(&bars));
-    }
-    for section in &message.sections {
-        let lines: Vec<String> = section.rows.iter().map(DigestRow::line).collect();
-        body.extend(list(section.title, &lines));
-    }
-    card(&body, &actions(&[], message.page.as_deref()))
+fn is_small(payload: &Value) -> bool {
+    payload.to_string().len() <= MAX_BYTES
 }
 
 fn render(message: &Message) -> Value {
     let mut title = title(&message.title);
-    title["color"] = color(message.severity).into();
+    if let Some(color) = color(message.highlight) {
+        title["color"] = color.into();
+    }
     let mut body = vec![title, text(&message.summary)];
     body.extend(message.notes.iter().map(|note| subtle(note)));
-    let advice = match &message.body {
-        MessageBody::One(detail) => {
-            body.extend(detail_blocks(detail));
-            &detail.advice
-        }
-        MessageBody::Many(roundup) => {
-            body.extend(roundup_blocks(roundup));
-            &roundup.advice
-        }
-    };
-    card(&body, &actions(advice, message.page.as_deref()))
+    let fields = message.fields.iter();
+    body.extend(facts(
+        fields.map(|field| fact(field.name, &field.value)).collect(),
+    ));
+    body.extend(list("Top contributors", &message.top));
+    for group in &message.groups {
+        body.push(heading(&group.title));
+        body.extend(numbered(&group.lines));
+        body.extend(group.more.iter().map(|more| text(more)));
+    }
+    body.extend(message.more.iter().map(|more| text(more)));
+    let bars = message.chart.iter();
+    body.extend(facts(
+        bars.map(|bar| fact(&bar.label, &bar.value)).collect(),
+    ));
+    for section in &message.sections {
+        let lines: Vec<String> = section.rows.iter().map(DigestRow::line).collect();
+        body.extend(list(section.title, &lines));
+    }
+    let advice = message.advice.iter().map(|advice| advice.text.clone());
+    body.extend(list(message.advice_title(), &advice.collect::<Vec<_>>()));
+    card(&body, &actions(&message.advice, message.page.as_deref()))
 }
 
 fn card(body: &[Value], actions: &[Value]) -> Value {
@@ -151,35 +121,6 @@ fn card(body: &[Value], actions: &[Value]) -> Value {
     })
 }
 
-fn detail_blocks(detail: &AlertDetail) -> Vec<Value> {
-    let figures: Vec<Value> = detail
-        .fields
-        .iter()
-        .map(|figure| fact(figure.name, &figure.value))
-        .collect();
-    let mut blocks = vec![facts(&figures)];
-    blocks.extend(list("Top contributors", &detail.top));
-    blocks.extend(list("Next steps", &advice_texts(&detail.advice)));
-    blocks
-}
-
-fn roundup_blocks(roundup: &AlertList) -> Vec<Value> {
-    let mut blocks = Vec::new();
-    for group in &roundup.groups {
-        blocks.push(heading(&group.title));
-        blocks.extend(numbered(&group.lines));
-        blocks.extend(group.more.iter().map(|more| text(more)));
-    }
-    blocks.extend(roundup.more.iter().map(|more| text(more)));
-    let advice = advice_texts(&roundup.advice);
-    blocks.extend(list("Next steps for the first alert", &advice));
-    blocks
-}
-
-fn advice_texts(advice: &[Advice]) -> Vec<String> {
-    advice.iter().map(|advice| advice.text.clone()).collect()
-}
-
 fn list(title: &str, lines: &[String]) -> Vec<Value> {
     if lines.is_empty() {
         return Vec::new();
@@ -191,16 +132,16 @@ fn list(title: &str, lines: &[String]) -> Vec<Value> {
 
 /// Renders lines as facts, which are safe for names.
 fn numbered(lines: &[String]) -> Option<Value> {
-    let numbered: Vec<Value> = lines
-        .iter()
-        .enumerate()
-        .map(|(index, line)| fact(&(index + 1).to_string(), line))
-        .collect();
-    (!numbered.is_empty()).then(|| facts(&numbered))
+    let numbered = lines.iter().enumerate();
+    facts(
+        numbered
+            .map(|(index, line)| fact(&(index + 1).to_string(), line))
+            .collect(),
+    )
 }
 
-fn facts(facts: &[Value]) -> Value {
-    json!({ "type": "FactSet", "facts": facts })
+fn facts(facts: Vec<Value>) -> Option<Value> {
+    (!facts.is_empty()).then(|| json!({ "type": "FactSet", "facts": facts }))
 }
 
 fn fact(title: &str, value: &str) -> Value {
@@ -257,12 +198,13 @@ fn escape_entities(text: &str) -> String {
     escaped
 }
 
-fn color(severity: Option<Severity>) -> &'static str {
-    match severity {
-        Some(Severity::Critical) => "Attention",
-        Some(Severity::Warning) => "Warning",
-        Some(Severity::Info) => "Accent",
-        None => "Good",
+fn color(highlight: Highlight) -> Option<&'static str> {
+    match highlight {
+        Highlight::Firing(Severity::Critical) => Some("Attention"),
+        Highlight::Firing(Severity::Warning) => Some("Warning"),
+        Highlight::Firing(Severity::Info) => Some("Accent"),
+        Highlight::Resolved => Some("Good"),
+        Highlight::Digest => None,
     }
 }
 

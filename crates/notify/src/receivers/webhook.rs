@@ -4,21 +4,20 @@
 //! that stays the same on every retry. A template renders another body from the same data.
 
 use jiff::Timestamp;
-use reqwest::Client;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::envelope::Envelope;
 use crate::json::{alerts, digests};
 use crate::outcome::{Delivery, SettingsError};
-use crate::post::{self, Address, PostRequest, PostResponse, ResponseClass};
+use crate::post::{self, PostRequest, PostResponse, ReceiverEndpoint, ResponseClass};
 use crate::receivers::headers;
 use crate::receivers::signature::{self, SigningKey};
 use crate::wording::digest::DigestEnvelope;
 use crate::wording::formatting;
 use spendwatch_base::receiver::WebhookSettings;
 use spendwatch_base::secret::Secret;
-use spendwatch_base::template::{Template, TemplateError};
+use spendwatch_base::template::Template;
 
 /// Maximum alerts per post, well below the size limits of receivers and proxies (often one megabyte).
 pub const MAX_ALERTS: usize = 100;
@@ -28,8 +27,7 @@ const MAX_ALERTS_PER_TEMPLATE: usize = 25;
 /// A receiver of JSON posts.
 #[derive(Debug, Clone)]
 pub struct Webhook {
-    client: Client,
-    address: Address,
+    pub endpoint: ReceiverEndpoint,
     keys: Vec<SigningKey>,
     headers: HeaderMap,
     secrets: Vec<Secret>,
@@ -37,12 +35,12 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Validates address, secrets and headers. The client must not follow redirects and must have timeouts.
+    /// Validates URL, secrets and headers.
     pub fn new(
-        client: Client,
         settings: WebhookSettings<Secret>,
+        allow_http: bool,
     ) -> Result<Webhook, SettingsError> {
-        let address = Address::new(settings.url)?;
+        let endpoint = ReceiverEndpoint::new(settings.url, allow_http)?;
         let keys = settings
             .signing_secrets
             .iter()
@@ -60,8 +58,7 @@ impl Webhook {
         let values = settings.headers.into_iter().map(|(_, value)| value);
         let secrets = settings.signing_secrets.into_iter().chain(values).collect();
         Ok(Webhook {
-            client,
-            address,
+            endpoint,
             keys,
             headers,
             secrets,
@@ -71,7 +68,7 @@ impl Webhook {
 
     /// Returns the settings that identify the receiver, secrets included.
     pub fn settings(&self) -> Vec<&str> {
-        let mut settings = vec!["webhook", self.address.secret().expose()];
+        let mut settings = vec!["webhook", self.endpoint.secret().expose()];
         settings.extend(self.headers.keys().map(HeaderName::as_str));
         settings.extend(self.secrets.iter().map(Secret::expose));
         settings.extend(self.template.iter().map(Template::text));
@@ -90,32 +87,29 @@ impl Webhook {
             return Delivery::Delivered;
         };
         let id = part_id(envelope.id, index);
-        let delivery = match self.body(&alerts::payload(envelope, facts)) {
-            Ok(body) => self.post(&id, body.into_bytes(), envelope.now).await,
-            Err(error) => Delivery::drop_message(template_error(&error)),
-        };
+        let payload = alerts::payload(envelope, facts);
+        let delivery = self.post(&id, &payload, envelope.now).await;
         delivery.for_post(rest.next().is_none())
     }
 
     /// Sends one digest and classifies the response.
     pub async fn send_digest(&self, envelope: &DigestEnvelope<'_>) -> Delivery {
-        match self.body(&digests::payload(envelope)) {
-            Ok(body) => {
-                self.post(envelope.id, body.into_bytes(), envelope.now)
-                    .await
-            }
-            Err(error) => Delivery::drop_message(template_error(&error)),
-        }
+        let payload = digests::payload(envelope);
+        self.post(envelope.id, &payload, envelope.now).await
     }
 
-    fn body(&self, payload: &Value) -> Result<String, TemplateError> {
-        match &self.template {
+    async fn post(&self, id: &str, payload: &Value, now: Timestamp) -> Delivery {
+        let body = match &self.template {
             Some(template) => template.render(payload),
             None => Ok(payload.to_string()),
-        }
-    }
-
-    async fn post(&self, id: &str, body: Vec<u8>, now: Timestamp) -> Delivery {
+        };
+        let body = match body {
+            Ok(body) => body.into_bytes(),
+            Err(error) => {
+                let error = formatting::single_line(&error.to_string());
+                return Delivery::drop_message(format!("cannot render the template: {error}"));
+            }
+        };
         let signature = signature::sign(&self.keys, id, now.as_second(), &body);
         let mut headers = self.headers.clone();
         let timestamp = now.as_second().to_string();
@@ -134,19 +128,14 @@ impl Webhook {
             };
         }
         let post = PostRequest {
-            address: &self.address,
+            endpoint: &self.endpoint,
             headers,
             body,
             secrets: self.secrets.iter().collect(),
             now,
         };
-        post::post(&self.client, post, classify).await
+        post::post(post, classify).await
     }
-}
-
-fn template_error(error: &TemplateError) -> String {
-    let error = formatting::single_line(&error.to_string());
-    format!("cannot render the template: {error}")
 }
 
 /// The first post has the id of the message.

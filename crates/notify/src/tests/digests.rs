@@ -9,7 +9,8 @@ use crate::envelope::Links;
 use crate::json::digests;
 use crate::receivers::{console, discord, email, slack, teams};
 use crate::samples::at;
-use crate::wording::digest::{DigestEnvelope, plain_text, render};
+use crate::wording::digest::{DigestEnvelope, render};
+use crate::wording::message::plain_text;
 use spendwatch_domain::digest::{
     AuditAnchor, DataGap, Digest, Forecast, IdleKey, LimitUse, OpenAlert, OtherSubjects,
     SpendBreakdown, SubjectSpend, Truncated,

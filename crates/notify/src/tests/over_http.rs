@@ -6,12 +6,14 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::slack_rules;
+use crate::Notifier;
 use crate::envelope::{Envelope, Links};
 use crate::outcome::{Delivery, RetrySchedule};
-use crate::receivers::slack::Slack;
+use crate::post::ReceiverEndpoint;
+use crate::receivers::chat::ChatWebhook;
+use crate::receivers::slack;
 use crate::receivers::webhook::Webhook;
 use crate::samples::{at, fact, fact_named, workspace_facts};
-use crate::{Notifier, post};
 use receiver::{Answer, Receiver};
 use spendwatch_base::outbound::{self, HttpClientConfig};
 use spendwatch_base::receiver::{ReceiverSettings, WebhookSettings};
@@ -32,6 +34,13 @@ fn secret(text: &str) -> Secret {
 
 fn slack(url: &str) -> Notifier {
     Notifier::new(ReceiverSettings::Slack { url: secret(url) }, false).unwrap()
+}
+
+fn slack_with(client: reqwest::Client, url: &str) -> Notifier {
+    let mut endpoint = ReceiverEndpoint::new(secret(url), false).unwrap();
+    endpoint.client = client;
+    let format = slack::FORMAT;
+    Notifier::Chat(ChatWebhook { endpoint, format })
 }
 
 fn webhook(url: &str) -> Notifier {
@@ -307,7 +316,7 @@ async fn only_templates_may_change_the_content_type() {
         headers: vec![(header.0.to_owned(), secret(header.1))],
         template: None,
     };
-    let refused = Webhook::new(post::client(&settings.url, false).unwrap(), settings).unwrap_err();
+    let refused = Webhook::new(settings, false).unwrap_err();
     let expected = "header `content-type` is set by spendwatch itself";
     assert_eq!(refused.to_string(), expected);
 }
@@ -346,7 +355,7 @@ async fn missing_response_is_ambiguous_but_missing_connection_is_not() {
     };
     let url = receiver.url.parse().unwrap();
     let impatient = outbound::client_for(&limits, &url).unwrap();
-    let slack = Notifier::Slack(Slack::new(impatient, secret(&receiver.url)).unwrap());
+    let slack = slack_with(impatient, &receiver.url);
     receiver.answer(Answer::Hang);
     receiver.answer(Answer::Hang);
     assert_eq!(
@@ -431,7 +440,7 @@ async fn endless_response_times_out() {
         ca_file: None,
     };
     let client = outbound::client_for(&limits, &url.parse().unwrap()).unwrap();
-    let slack = Notifier::Slack(Slack::new(client, secret(&url)).unwrap());
+    let slack = slack_with(client, &url);
     let unclear = send_one(&slack).await;
     assert!(
         matches!(

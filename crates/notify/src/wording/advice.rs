@@ -1,5 +1,7 @@
 //! Next steps for an alert: each names the workspace, key or model concerned and links to the page for it.
 
+use serde::Serialize;
+
 use crate::envelope::Links;
 use crate::wording::{events, formatting};
 use spendwatch_domain::alerts::notification::{Contributor, Fact};
@@ -8,7 +10,7 @@ use spendwatch_domain::units::ids::UNATTRIBUTED;
 use spendwatch_domain::units::subject::SubjectKind;
 
 /// One next step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Advice {
     pub text: String,
     pub link: Option<String>,

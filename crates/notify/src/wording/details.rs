@@ -1,6 +1,7 @@
 //! The details of one alert, as names and values.
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::wording::{events, formatting, periods, watches};
 use spendwatch_domain::alerts::notification::{Fact, Reason, Reconciled};
@@ -10,7 +11,7 @@ use spendwatch_domain::units::money::overage_percent;
 use spendwatch_domain::units::subject::SubjectKind;
 
 /// A name and a value, shown side by side.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MessageField {
     pub name: &'static str,
     pub value: String,

@@ -1,7 +1,7 @@
 //! Shortens messages for receivers with size limits, and cuts texts to a length.
 
 use crate::envelope::Envelope;
-use crate::wording::message::{self, AlertDetail, AlertList, Message, MessageBody};
+use crate::wording::message::{self, Message};
 
 /// How much of a message is rendered.
 struct SizeLimits {
@@ -47,9 +47,7 @@ pub fn fit<T>(
 }
 
 fn shorten(mut message: Message, limits: &SizeLimits) -> Message {
-    if let MessageBody::One(detail) = &mut message.body {
-        detail.top.truncate(limits.n_top);
-    }
+    message.top.truncate(limits.n_top);
     for text in texts(&mut message) {
         *text = cut(text, limits.n_characters, str::to_owned);
     }
@@ -59,30 +57,15 @@ fn shorten(mut message: Message, limits: &SizeLimits) -> Message {
 fn texts(message: &mut Message) -> Vec<&mut String> {
     let mut texts = vec![&mut message.title, &mut message.summary];
     texts.extend(&mut message.notes);
-    match &mut message.body {
-        MessageBody::One(AlertDetail {
-            fields: figures,
-            top,
-            advice,
-        }) => {
-            texts.extend(figures.iter_mut().map(|figure| &mut figure.value));
-            texts.extend(top);
-            texts.extend(advice.iter_mut().map(|advice| &mut advice.text));
-        }
-        MessageBody::Many(AlertList {
-            groups,
-            more,
-            advice,
-        }) => {
-            for group in groups {
-                texts.push(&mut group.title);
-                texts.extend(&mut group.lines);
-                texts.extend(&mut group.more);
-            }
-            texts.extend(more);
-            texts.extend(advice.iter_mut().map(|advice| &mut advice.text));
-        }
+    texts.extend(message.fields.iter_mut().map(|field| &mut field.value));
+    texts.extend(&mut message.top);
+    for group in &mut message.groups {
+        texts.push(&mut group.title);
+        texts.extend(&mut group.lines);
+        texts.extend(&mut group.more);
     }
+    texts.extend(&mut message.more);
+    texts.extend(message.advice.iter_mut().map(|advice| &mut advice.text));
     texts
 }
 

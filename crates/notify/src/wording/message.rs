@@ -3,70 +3,67 @@
 //! One alert is shown in full. Several are grouped by rule with totals, and the worst have a line each. Names are already
 //! cleaned; each receiver escapes the texts for its own format.
 
-use spendwatch_domain::alerts::notification::{Fact, Reason};
-use spendwatch_domain::rules::rule::Severity;
-use spendwatch_domain::units::plural::counted;
+use serde::Serialize;
 
 use crate::envelope::Envelope;
 use crate::wording::advice::Advice;
 use crate::wording::details::{self, MessageField};
 use crate::wording::grouping::{RuleFacts, by_rule, totals};
+use crate::wording::tables::{self, ChartBar, DigestRow, DigestSection};
 use crate::wording::watches::advise;
-use crate::wording::{contributors, headline, resolution};
-use crate::wording::{formatting, periods};
+use crate::wording::{contributors, formatting, headline, periods, resolution};
+use spendwatch_domain::alerts::notification::{Fact, Reason};
+use spendwatch_domain::rules::rule::Severity;
+use spendwatch_domain::units::plural::counted;
 
 /// Maximum alerts with a line of their own.
 pub const MAX_LINES: usize = 20;
 /// Maximum rules with a group of their own.
 const MAX_GROUPS: usize = 10;
 
-/// The texts of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The texts of a message. Parts that it does not have are empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Message {
-    /// Mail subject: reason, amount and limit.
+    /// Mail subject, the same for each attempt: reason, amount and limit.
     pub subject: String,
     /// The first line.
     pub title: String,
     /// The second line.
     pub summary: String,
-    /// The highest severity that still fires; `None` when all alerts are resolved.
-    pub severity: Option<Severity>,
-    /// About the message itself, such as a delay.
+    /// About the message itself, such as a delay or missing data; one sentence each.
     pub notes: Vec<String>,
-    pub body: MessageBody,
-    /// URL of the alert's page, or of the overview for several alerts.
-    pub page: Option<String>,
-}
-
-/// Details of one alert, or a list of several.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MessageBody {
-    One(AlertDetail),
-    Many(AlertList),
-}
-
-/// Details of one alert.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AlertDetail {
-    /// At most 10.
+    #[serde(skip)]
+    pub highlight: Highlight,
+    /// Details of a single alert, at most 10.
     pub fields: Vec<MessageField>,
-    /// The top contributors, one line each.
+    /// The top contributors of a single alert, one line each.
     pub top: Vec<String>,
-    pub advice: Vec<Advice>,
-}
-
-/// Several alerts, grouped by rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AlertList {
-    /// The rule of the worst alert first.
+    /// Several alerts, grouped by rule; the rule of the worst alert first.
     pub groups: Vec<RuleGroup>,
     /// How many alerts are in no group.
     pub more: Option<String>,
+    /// Spend over time, in a digest.
+    pub chart: Vec<ChartBar>,
+    /// The tables of a digest.
+    pub sections: Vec<DigestSection>,
+    /// For the first alert.
     pub advice: Vec<Advice>,
+    /// URL of the alert's page, or of the overview.
+    pub page: Option<String>,
+}
+
+/// What the color of a message shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Highlight {
+    /// The highest severity that still fires.
+    Firing(Severity),
+    /// All alerts are resolved.
+    Resolved,
+    Digest,
 }
 
 /// The alerts of one rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RuleGroup {
     /// Rule, number of alerts and totals.
     pub title: String,
@@ -76,35 +73,62 @@ pub struct RuleGroup {
     pub more: Option<String>,
 }
 
+impl Message {
+    /// Returns the heading of the advice.
+    pub fn advice_title(&self) -> &'static str {
+        if self.groups.is_empty() {
+            "Next steps"
+        } else {
+            "Next steps for the first alert"
+        }
+    }
+}
+
 /// Renders the facts of an envelope; at most `max_lines` of several alerts have a line of their own.
 pub fn render(envelope: &Envelope<'_>, max_lines: usize) -> Message {
     let facts = envelope.facts;
-    let firing = || facts.iter().filter(|fact| fact.reason != Reason::Resolved);
-    let (subject, title, summary, body) = match facts {
-        [fact] => (
-            subject_of_one(fact),
-            headline::title(fact),
-            headline::summary(fact),
-            MessageBody::One(detail(fact, envelope)),
-        ),
-        several => (
-            subject_of_many(several),
-            format!("{}: {}", counted(several.len(), "alert"), counts(several)),
-            totals_by_rule(several),
-            MessageBody::Many(roundup(several, envelope, max_lines)),
-        ),
-    };
-    Message {
-        subject,
-        title,
-        summary,
-        severity: firing().map(|fact| fact.threshold.severity).max(),
+    let is_firing = |fact: &&Fact| fact.reason != Reason::Resolved;
+    let firing = facts.iter().filter(is_firing);
+    let severity = firing.map(|fact| fact.threshold.severity).max();
+    let links = envelope.links;
+    let message = Message {
+        subject: String::new(),
+        title: String::new(),
+        summary: String::new(),
         notes: notes(envelope),
-        body,
-        page: match facts {
-            [fact] => envelope.links.alert_page(&fact.identity),
-            _ => envelope.links.overview_page(),
+        highlight: severity.map_or(Highlight::Resolved, Highlight::Firing),
+        fields: Vec::new(),
+        top: Vec::new(),
+        groups: Vec::new(),
+        more: None,
+        chart: Vec::new(),
+        sections: Vec::new(),
+        advice: facts
+            .first()
+            .map_or(Vec::new(), |worst| advise(worst, links)),
+        page: links.overview_page(),
+    };
+    match facts {
+        [fact] => Message {
+            subject: subject_of_one(fact),
+            title: headline::title(fact),
+            summary: headline::summary(fact),
+            fields: details::fields(fact),
+            top: severity.map_or(Vec::new(), |_| contributors::lines(fact)),
+            page: links.alert_page(&fact.identity),
+            ..message
         },
+        several => {
+            let groups = by_rule(several, max_lines);
+            Message {
+                subject: subject_of_many(several),
+                title: format!("{}: {}", counted(several.len(), "alert"), counts(several)),
+                summary: totals_by_rule(several),
+                more: more_rules(&groups),
+                groups: rule_groups(&groups),
+                ..message
+            }
+        }
     }
 }
 
@@ -112,29 +136,29 @@ pub fn render(envelope: &Envelope<'_>, max_lines: usize) -> Message {
 pub fn plain_text(message: &Message) -> String {
     let mut lines = vec![message.title.clone(), message.summary.clone()];
     lines.extend(message.notes.iter().cloned());
-    match &message.body {
-        MessageBody::One(detail) => {
-            lines.push(String::new());
-            lines.extend(detail.fields.iter().map(MessageField::line));
-            push_section(&mut lines, "Top contributors", &detail.top);
-            push_section(&mut lines, "Next steps", &advice_lines(&detail.advice));
-        }
-        MessageBody::Many(roundup) => {
-            for group in &roundup.groups {
-                lines.extend([String::new(), group.title.clone()]);
-                lines.extend(group.lines.iter().map(|line| format!("- {line}")));
-                lines.extend(group.more.iter().map(|more| format!("  {more}")));
-            }
-            if let Some(more) = &roundup.more {
-                lines.extend([String::new(), more.clone()]);
-            }
-            push_section(
-                &mut lines,
-                "Next steps for the first alert",
-                &advice_lines(&roundup.advice),
-            );
-        }
+    if !message.fields.is_empty() {
+        lines.push(String::new());
+        lines.extend(message.fields.iter().map(MessageField::line));
     }
+    push_section(&mut lines, "Top contributors", message.top.iter().cloned());
+    for group in &message.groups {
+        lines.extend([String::new(), group.title.clone()]);
+        lines.extend(group.lines.iter().map(|line| format!("- {line}")));
+        lines.extend(group.more.iter().map(|more| format!("  {more}")));
+    }
+    if let Some(more) = &message.more {
+        lines.extend([String::new(), more.clone()]);
+    }
+    if !message.chart.is_empty() {
+        lines.push(String::new());
+        lines.extend(tables::bars(&message.chart));
+    }
+    for section in &message.sections {
+        let rows = section.rows.iter().map(DigestRow::line);
+        push_section(&mut lines, section.title, rows);
+    }
+    let advice = message.advice.iter().map(Advice::line);
+    push_section(&mut lines, message.advice_title(), advice);
     if let Some(page) = &message.page {
         lines.extend([String::new(), format!("spendwatch: {page}")]);
     }
@@ -142,15 +166,12 @@ pub fn plain_text(message: &Message) -> String {
     lines.join("\n")
 }
 
-fn push_section(lines: &mut Vec<String>, title: &str, items: &[String]) {
-    if !items.is_empty() {
+fn push_section(lines: &mut Vec<String>, title: &str, items: impl Iterator<Item = String>) {
+    let mut items = items.peekable();
+    if items.peek().is_some() {
         lines.extend([String::new(), format!("{title}:")]);
-        lines.extend(items.iter().map(|item| format!("- {item}")));
+        lines.extend(items.map(|item| format!("- {item}")));
     }
-}
-
-fn advice_lines(advice: &[Advice]) -> Vec<String> {
-    advice.iter().map(Advice::line).collect()
 }
 
 /// `[critical] Search $5,630 of $5,000 (113%), November 2026`.
@@ -223,36 +244,17 @@ fn totals_by_rule(facts: &[Fact]) -> String {
     format!("{}{others}", shown.join("; "))
 }
 
-fn detail(fact: &Fact, envelope: &Envelope<'_>) -> AlertDetail {
-    AlertDetail {
-        fields: details::fields(fact),
-        top: if fact.reason == Reason::Resolved {
-            Vec::new()
-        } else {
-            contributors::lines(fact)
-        },
-        advice: advise(fact, envelope.links),
-    }
+fn rule_groups(groups: &[RuleFacts<'_>]) -> Vec<RuleGroup> {
+    let has_totals = groups.len() > 1;
+    let shown = groups.iter().take(MAX_GROUPS);
+    shown.map(|group| rule_group(group, has_totals)).collect()
 }
 
-fn roundup(facts: &[Fact], envelope: &Envelope<'_>, max_lines: usize) -> AlertList {
-    let groups = by_rule(facts, max_lines);
-    let (shown, rest) = groups.split_at(groups.len().min(MAX_GROUPS));
+fn more_rules(groups: &[RuleFacts<'_>]) -> Option<String> {
+    let rest = groups.get(MAX_GROUPS..).filter(|rest| !rest.is_empty())?;
     let n_rest: usize = rest.iter().map(|group| group.facts.len()).sum();
-    let has_totals = groups.len() > 1;
-    let groups = shown.iter().map(|group| rule_group(group, has_totals));
-    let more = || {
-        format!(
-            "and {n_rest} more from {}",
-            counted(rest.len(), "other rule")
-        )
-    };
-    let worst = facts.first();
-    AlertList {
-        groups: groups.collect(),
-        more: (n_rest > 0).then(more),
-        advice: worst.map_or(Vec::new(), |worst| advise(worst, envelope.links)),
-    }
+    let rules = counted(rest.len(), "other rule");
+    Some(format!("and {n_rest} more from {rules}"))
 }
 
 /// With a single rule, its totals are already in the summary.

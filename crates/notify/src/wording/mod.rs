@@ -17,11 +17,14 @@ pub mod resolution;
 
 pub mod headline;
 
-// A message about one or several alerts.
+// A message about one or several alerts, or a digest.
 pub mod grouping;
+pub mod tables;
 
 pub mod message;
 
 pub mod fit;
+
+pub mod digest_sections;
 
 pub mod digest;

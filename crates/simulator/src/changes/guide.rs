@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api_error::ApiError;
 use crate::changes::request::{ChangeRequest, one_of, text, timestamp};
+use crate::changes::user_mut;
 use crate::guide::wire;
 use crate::world::directory::{SimulatedInvite, SimulatedKey};
 use crate::world::{SimulatedWorkspace, World};
@@ -80,17 +81,9 @@ fn invite(world: &mut World, request: &ChangeRequest, now: Timestamp) -> Result<
     if world.invites.iter().any(is_open) {
         return Err(ApiError::conflict("this address has a pending invitation"));
     }
-    let invite = SimulatedInvite {
-        id: world.new_id("invite_"),
-        email,
-        role,
-        status: "pending".to_owned(),
-        invited_at: now,
-        expires_at: now + INVITE_LIFETIME,
-    };
+    let invite = world.new_invite(email, role, now, INVITE_LIFETIME);
     let response = json!({"id": invite.id, "email": invite.email, "role": invite.role, "status": "pending",
         "invited_at": invite.invited_at.to_string(), "expires_at": invite.expires_at.to_string()});
-    world.invites.push(invite);
     Ok(response.to_string())
 }
 
@@ -101,8 +94,7 @@ fn set_role(
     now: Timestamp,
 ) -> Result<String, ApiError> {
     let role = one_of(&request.fields(&["role"], &[])?, "role", &ROLES)?;
-    let user = world.users.iter_mut().find(|user| user.id == id);
-    let user = user.ok_or_else(|| ApiError::not_found("no such user"))?;
+    let user = user_mut(world, id)?;
     user.role = role;
     Ok(
         json!({"id": user.id, "email": user.email, "name": user.name, "role": user.role,
@@ -112,19 +104,9 @@ fn set_role(
 }
 
 fn remove_user(world: &mut World, id: &str) -> Result<String, ApiError> {
-    if !world.users.iter().any(|user| user.id == id) {
-        return Err(ApiError::not_found("no such user"));
-    }
+    user_mut(world, id)?;
     world.users.retain(|user| user.id != id);
-    let key_ids: Vec<String> = world
-        .keys
-        .iter()
-        .filter(|key| key.created_by == id)
-        .map(|key| key.id.clone())
-        .collect();
-    for key in key_ids {
-        revoke(world, &key);
-    }
+    world.keys.retain(|key| key.created_by != id);
     Ok(json!({"id": id, "deleted": true}).to_string())
 }
 
@@ -167,22 +149,11 @@ fn create_key(
 }
 
 fn delete_key(world: &mut World, id: &str) -> Result<String, ApiError> {
-    let is_active = |key: &SimulatedKey| key.id == id && key.status != "revoked";
-    if !world.keys.iter().any(is_active) {
+    if !world.keys.iter().any(|key| key.id == id) {
         return Err(ApiError::not_found("no such key"));
     }
-    revoke(world, id);
+    world.keys.retain(|key| key.id != id);
     Ok(json!({"id": id, "deleted": true}).to_string())
-}
-
-fn revoke(world: &mut World, id: &str) {
-    if !world.deleted_keys_stay {
-        world.keys.retain(|key| key.id != id);
-        return;
-    }
-    for key in world.keys.iter_mut().filter(|key| key.id == id) {
-        key.status = "revoked".to_owned();
-    }
 }
 
 fn create_workspace(

@@ -7,7 +7,7 @@ pub mod guide;
 #[cfg(feature = "platform")]
 pub mod platform;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::api::SimulatedApi;
 use crate::api_error::ApiError;
@@ -16,7 +16,7 @@ use crate::changes::request::ChangeRequest;
 use crate::platform::headers::RequestHeaders;
 use crate::request::{Pagination, RequestProperties, SimulatorRequest};
 use crate::world::World;
-use crate::world::directory::SimulatedUser;
+use crate::world::directory::{SimulatedInvite, SimulatedUser};
 
 /// Applies a change and returns the response body.
 pub fn apply(
@@ -48,7 +48,31 @@ pub fn properties(request: &SimulatorRequest) -> RequestProperties<'_> {
     }
 }
 
+fn user_mut<'a>(world: &'a mut World, id: &str) -> Result<&'a mut SimulatedUser, ApiError> {
+    let user = world.users.iter_mut().find(|user| user.id == id);
+    user.ok_or_else(|| ApiError::not_found("no such user"))
+}
+
 impl World {
+    fn new_invite(
+        &mut self,
+        email: String,
+        role: String,
+        now: Timestamp,
+        lifetime: SignedDuration,
+    ) -> &SimulatedInvite {
+        let id = self.new_id("invite_");
+        self.invites.push(SimulatedInvite {
+            id,
+            email,
+            role,
+            status: "pending".to_owned(),
+            invited_at: now,
+            expires_at: now + lifetime,
+        });
+        self.invites.last().expect("just added")
+    }
+
     /// Returns a new unique id.
     pub(crate) fn new_id(&mut self, prefix: &str) -> String {
         self.n_created += 1;

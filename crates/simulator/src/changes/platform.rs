@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::api_error::ApiError;
 use crate::changes::request::{ChangeRequest, one_of, text};
+use crate::changes::user_mut;
 use crate::platform::headers::RequestHeaders;
 use crate::platform::lists;
 use crate::world::directory::SimulatedInvite;
@@ -67,22 +68,8 @@ fn invite(world: &mut World, request: &ChangeRequest, now: Timestamp) -> Result<
     if world.invites.iter().any(|invite| is_open(&invite)) {
         return Err(ApiError::bad_request("already invited").with_code("invite_already_exists"));
     }
-    if world.no_seats {
-        return Err(
-            ApiError::bad_request("no seats available").with_code("org_member_limit_exceeded")
-        );
-    }
-    let invite = SimulatedInvite {
-        id: world.new_id("invite_"),
-        email,
-        role,
-        status: "pending".to_owned(),
-        invited_at: now,
-        expires_at: now + INVITE_LIFETIME,
-    };
-    let response = lists::invite_row(&invite, now);
-    world.invites.push(invite);
-    Ok(response.to_string())
+    let invite = world.new_invite(email, role, now, INVITE_LIFETIME);
+    Ok(lists::invite_row(invite, now).to_string())
 }
 
 fn remove_invite(world: &mut World, id: &str, now: Timestamp) -> Result<String, ApiError> {
@@ -99,17 +86,14 @@ fn remove_invite(world: &mut World, id: &str, now: Timestamp) -> Result<String, 
 
 fn set_role(world: &mut World, request: &ChangeRequest, id: &str) -> Result<String, ApiError> {
     let role = one_of(&request.fields(&["role"], &[])?, "role", &ROLES)?;
-    let user = world.users.iter_mut().find(|user| user.id == id);
-    let user = user.ok_or_else(|| ApiError::not_found("no such user"))?;
+    let user = user_mut(world, id)?;
     user.role = role;
     Ok(lists::user_row(user).to_string())
 }
 
 /// The user's keys stay active, because they belong to the organization.
 fn remove_user(world: &mut World, id: &str) -> Result<String, ApiError> {
-    let user = world.users.iter().find(|user| user.id == id);
-    let user = user.ok_or_else(|| ApiError::not_found("no such user"))?;
-    if lists::role(user) == "admin" {
+    if lists::role(user_mut(world, id)?) == "admin" {
         return Err(ApiError::bad_request("admins cannot be removed"));
     }
     world.users.retain(|user| user.id != id);

@@ -67,35 +67,30 @@ impl FaultTarget {
 
     /// Limits the number of affected requests.
     #[must_use]
-    pub fn times(self, times: usize) -> FaultTarget {
-        FaultTarget {
-            times: Some(times),
-            ..self
-        }
+    pub fn times(mut self, times: usize) -> FaultTarget {
+        self.times = Some(times);
+        self
     }
 
     /// Skips a number of matching requests.
     #[must_use]
-    pub fn after(self, skip: usize) -> FaultTarget {
-        FaultTarget { skip, ..self }
+    pub fn after(mut self, skip: usize) -> FaultTarget {
+        self.skip = skip;
+        self
     }
 
     /// Matches only one HTTP method.
     #[must_use]
-    pub fn method(self, method: &'static str) -> FaultTarget {
-        FaultTarget {
-            method: Some(method),
-            ..self
-        }
+    pub fn method(mut self, method: &'static str) -> FaultTarget {
+        self.method = Some(method);
+        self
     }
 
     /// Matches only one page; the first is 1.
     #[must_use]
-    pub fn page(self, page: usize) -> FaultTarget {
-        FaultTarget {
-            page: Some(page),
-            ..self
-        }
+    pub fn page(mut self, page: usize) -> FaultTarget {
+        self.page = Some(page);
+        self
     }
 }
 

@@ -1,12 +1,13 @@
 //! Log of all requests, for assertions in tests.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::request::SimulatorRequest;
+use spendwatch_base::lock;
 
 /// A logged request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl RequestLog {
             at,
             body: String::from_utf8_lossy(request.body()).into_owned(),
         };
-        let mut entries = self.entries();
+        let mut entries = lock(&self.entries);
         entries.n_writes += u64::from(request.method != "GET");
         if entries.requests.len() == MAX_ENTRIES {
             entries.requests.pop_front();
@@ -73,7 +74,7 @@ impl RequestLog {
 
     /// Returns the newest 200,000 requests since the start or the last [`clear`](RequestLog::clear), oldest first.
     pub fn requests(&self) -> Vec<LoggedRequest> {
-        self.entries().requests.iter().cloned().collect()
+        lock(&self.entries).requests.iter().cloned().collect()
     }
 
     /// Returns the number of requests.
@@ -83,12 +84,12 @@ impl RequestLog {
 
     /// Returns the number of requests other than GET.
     pub fn n_writes(&self) -> u64 {
-        self.entries().n_writes
+        lock(&self.entries).n_writes
     }
 
     /// Clears the log.
     pub fn clear(&self) {
-        let mut entries = self.entries();
+        let mut entries = lock(&self.entries);
         *entries = LogEntries::default();
         self.n_requests.send_replace(0);
     }
@@ -98,9 +99,5 @@ impl RequestLog {
         let mut count = self.n_requests.subscribe();
         // The sender is a field of `self`, so the channel stays open.
         let _ = count.wait_for(|n| *n >= n_requests).await;
-    }
-
-    fn entries(&self) -> MutexGuard<'_, LogEntries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,11 +6,10 @@ pub mod usage;
 
 pub mod lists;
 
-use std::collections::BTreeMap;
-
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::api_error::ApiError;
+use crate::parameters::reject_unknown;
 use crate::request::{Pagination, Query, RequestProperties, SimulatorRequest};
 use crate::world::World;
 use spendwatch_domain::units::span::{Day, Hour, HourSpan};
@@ -31,9 +30,6 @@ pub enum GuideEndpoint {
     /// `/users/invite`, `/users/{id}`, `/api_keys/{id}`: not readable.
     WriteOnly,
 }
-
-/// Known parameters, each at most once.
-type Parameters<'a> = BTreeMap<&'a str, &'a str>;
 
 impl GuideEndpoint {
     /// Parses a path without query.
@@ -78,7 +74,7 @@ impl GuideEndpoint {
     /// Returns the properties that faults match.
     pub fn properties<'a>(
         self,
-        world: &mut World,
+        world: &World,
         request: &'a SimulatorRequest,
         query: &'a Query,
     ) -> RequestProperties<'a> {
@@ -103,37 +99,24 @@ pub fn respond(
 ) -> Result<String, ApiError> {
     match endpoint {
         GuideEndpoint::Organization => {
-            parse_parameters(query, &[])?;
+            reject_unknown(query, &[])?;
             Ok(organization(world, now))
         }
-        GuideEndpoint::Workspaces | GuideEndpoint::Users => lists::list(
-            world,
-            endpoint,
-            &parse_parameters(query, &["limit", "after_id"])?,
-        ),
+        GuideEndpoint::Workspaces | GuideEndpoint::Users => {
+            reject_unknown(query, &["limit", "after_id"])?;
+            lists::list(world, endpoint, query)
+        }
         GuideEndpoint::Keys => {
-            let known = ["limit", "after_id", "workspace_id"];
-            lists::list(world, endpoint, &parse_parameters(query, &known)?)
+            reject_unknown(query, &["limit", "after_id", "workspace_id"])?;
+            lists::list(world, endpoint, query)
         }
         GuideEndpoint::Usage => {
             let known = ["start_date", "end_date", "granularity", "workspace_id"];
-            usage::usage(world, &parse_parameters(query, &known)?, now)
+            reject_unknown(query, &known)?;
+            usage::usage(world, query, now)
         }
         GuideEndpoint::WriteOnly => Err(ApiError::not_allowed("method not allowed")),
     }
-}
-
-fn parse_parameters<'a>(query: &'a Query, known: &[&str]) -> Result<Parameters<'a>, ApiError> {
-    let mut parameters = Parameters::new();
-    for (name, value) in query {
-        if !known.contains(&name.as_str()) {
-            return Err(ApiError::bad_request(format!("unknown parameter {name}")));
-        }
-        if parameters.insert(name, value).is_some() {
-            return Err(ApiError::bad_request(format!("{name} is given twice")));
-        }
-    }
-    Ok(parameters)
 }
 
 fn organization(world: &mut World, now: Timestamp) -> String {

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::api_error::ApiError;
-use crate::guide::Parameters;
 use crate::guide::wire::{self, UsageLine};
+use crate::parameters::{parameter, required};
+use crate::request::Query;
 use crate::world::World;
 use spendwatch_domain::units::span::{Day, Hour, HourSpan};
 
@@ -15,27 +16,20 @@ use spendwatch_domain::units::span::{Day, Hour, HourSpan};
 const MAX_DAYS: i32 = 3660;
 
 /// Returns the rows of a range.
-pub fn usage(
-    world: &mut World,
-    parameters: &Parameters<'_>,
-    now: Timestamp,
-) -> Result<String, ApiError> {
-    let (first, last) = (
-        date(parameters, "start_date")?,
-        date(parameters, "end_date")?,
-    );
+pub fn usage(world: &mut World, query: &Query, now: Timestamp) -> Result<String, ApiError> {
+    let (first, last) = (date(query, "start_date")?, date(query, "end_date")?);
     if first > last {
         return Err(ApiError::bad_request("start_date is after end_date"));
     }
     if last.count() - first.count() >= MAX_DAYS {
         return Err(ApiError::bad_request("the range exceeds ten years"));
     }
-    let workspace = parameters.get("workspace_id").copied();
+    let workspace = parameter(query, "workspace_id");
     if workspace.is_some_and(|id| world.position_of(id).is_none()) {
         return Err(ApiError::not_found("workspace_id is unknown"));
     }
     let days = (first, last);
-    let rows: Vec<UsageLine> = match parameters.get("granularity").copied() {
+    let rows: Vec<UsageLine> = match parameter(query, "granularity") {
         Some("hour") => hourly(world, workspace, days, now).into_values().collect(),
         Some("day") => daily(world, workspace, days, now).into_values().collect(),
         Some("month") => monthly(daily(world, workspace, days, now)),
@@ -49,10 +43,8 @@ pub fn usage(
     Ok(wire::usage(&rows, breakdown))
 }
 
-fn date(parameters: &Parameters<'_>, name: &str) -> Result<Day, ApiError> {
-    let text = parameters
-        .get(name)
-        .ok_or_else(|| ApiError::bad_request(format!("{name} is required")))?;
+fn date(query: &Query, name: &str) -> Result<Day, ApiError> {
+    let text = required(query, name)?;
     // Only YYYY-MM-DD, because the parser also accepts times and shorter forms.
     let is_date = text.len() == 10 && text.as_bytes()[4] == b'-' && text.as_bytes()[7] == b'-';
     match text.parse::<Date>() {
@@ -95,15 +87,16 @@ fn daily(
         let started = (first.count()..=reported_until.count()).map(Day::from_count);
         rows.extend(started.map(|day| (day, UsageLine::default())));
     }
-    for day in world.corrected_days(workspace, first, reported_until) {
-        rows.entry(day).or_default();
+    for (day, micros) in world.day_corrections(workspace) {
+        if (first..=reported_until).contains(&day) {
+            rows.entry(day).or_default().correction_micros += micros;
+        }
     }
     for (start, models) in world.used_by_day(workspace, hours_of(first, last), now) {
         rows.entry(start.day()).or_default().models = models;
     }
     for (day, row) in &mut rows {
         row.date = day.date().to_string();
-        row.correction_micros = world.day_correction(workspace, *day);
     }
     rows
 }

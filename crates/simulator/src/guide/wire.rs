@@ -94,17 +94,6 @@ pub fn key(key: &SimulatedKey, users: &[SimulatedUser]) -> String {
     .to_string()
 }
 
-/// Renders a page of a list; rows are (id, JSON).
-pub fn page(rows: &[(&str, String)], has_more: bool) -> String {
-    let data: Vec<&str> = rows.iter().map(|(_, json)| json.as_str()).collect();
-    let id = |row: Option<&(&str, String)>| row.map_or(Value::Null, |(id, _)| Value::from(*id));
-    let (first, last) = (id(rows.first()), id(rows.last()));
-    format!(
-        r#"{{"data":[{}],"has_more":{has_more},"first_id":{first},"last_id":{last}}}"#,
-        data.join(",")
-    )
-}
-
 /// A usage row.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UsageLine {

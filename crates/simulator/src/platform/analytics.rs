@@ -6,13 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::SimulatedApi;
 use crate::api_error::ApiError;
+use crate::parameters::{groups, limit, one_of, parameter, reject_unknown, required_timestamp};
 use crate::platform::buckets::{BucketWidth, bounds, cents, json_string, list_cents};
 use crate::platform::charges::{Charge, by_charge, undivided};
 use crate::platform::dimensions::{self, ANALYTICS_DIMENSIONS, ANALYTICS_FILTERS, DimensionFilter};
 use crate::platform::paging;
-use crate::platform::parameters::{
-    groups, limit, one_of, parameter, reject_unknown, required_timestamp,
-};
 use crate::platform::sums::{GroupKey, GroupedUsage, group_usage};
 use crate::platform::usage_records::{RecordFilter, UsageTraits};
 use crate::request::Query;

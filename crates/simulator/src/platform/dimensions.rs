@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::api_error::ApiError;
-use crate::platform::parameters::values;
+use crate::parameters::{values, values_in};
 use crate::platform::usage_records::UsageTraits;
 use crate::request::Query;
 
@@ -116,11 +116,10 @@ impl DimensionFilter {
     ) -> Result<DimensionFilter, ApiError> {
         let mut filters = Vec::new();
         for (name, dimension, allowed) in parameters {
-            let selected = values(query, name);
-            let unknown = |value: &&&str| allowed.is_some_and(|allowed| !allowed.contains(*value));
-            if let Some(value) = selected.iter().find(unknown) {
-                return Err(ApiError::bad_request(format!("{name} cannot be {value}")));
-            }
+            let selected = match allowed {
+                Some(allowed) => values_in(query, name, allowed)?,
+                None => values(query, name),
+            };
             if !selected.is_empty() {
                 let selected = selected.into_iter().map(str::to_owned);
                 filters.push((*dimension, selected.collect()));

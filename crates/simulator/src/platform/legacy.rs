@@ -4,14 +4,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api_error::ApiError;
+use crate::parameters::{groups, limit, one_of, parameter, reject_unknown, required_timestamp};
 use crate::platform::buckets::{BucketWidth, bounds, cents, json_string};
 use crate::platform::charges::{Charge, by_charge, undivided};
 use crate::platform::dimensions::{self, DimensionFilter, MESSAGES_DIMENSIONS, MESSAGES_FILTERS};
 use crate::platform::headers::RequestHeaders;
 use crate::platform::paging;
-use crate::platform::parameters::{
-    groups, limit, one_of, parameter, reject_unknown, required_timestamp,
-};
 use crate::platform::sums::{GroupKey, GroupedUsage, group_usage};
 use crate::platform::usage_records::{RecordFilter, UsageTraits};
 use crate::request::Query;

@@ -1,7 +1,5 @@
 //! Read endpoints of the real Admin API: paths, access, and required headers.
 
-pub mod parameters;
-
 pub mod headers;
 
 pub mod buckets;
@@ -22,6 +20,8 @@ pub mod legacy;
 
 pub mod lists;
 
+pub mod limits;
+
 use jiff::Timestamp;
 
 use crate::api::SimulatedApi;
@@ -36,95 +36,74 @@ const ANALYTICS_BETA: &str = "analytics-usage-cost-2026-08-24";
 /// Required by spend limits.
 const SPEND_LIMITS_BETA: &str = "spend-limit-reads-2026-09-26";
 
-/// Endpoint of the real API, below `/v1/organizations`.
+/// Endpoint of the real API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlatformEndpoint {
-    /// `/me`
     Me,
-    /// `/workspaces`
     Workspaces,
-    /// `/users`
     Users,
-    /// `/api_keys`
     Keys,
-    /// `/invites`
     Invites,
-    /// `/workspaces/{id}/members`
     Members,
-    /// `/usage_report/messages`
     Messages,
-    /// `/cost_report`
     CostReport,
-    /// `/analytics/usage`
     AnalyticsUsage,
-    /// `/analytics/cost`
     AnalyticsCost,
-    /// `/rate_limits`
     RateLimits,
-    /// `/workspaces/{id}/rate_limits`
     WorkspaceRateLimits,
-    /// `/spend_limits`
     SpendLimits,
 }
+
+/// Path below `/v1/organizations`, and the name that faults use.
+const ENDPOINTS: [(&str, &str, PlatformEndpoint, Pagination); 13] = {
+    use Pagination::{ByCursor, ById, None};
+    use PlatformEndpoint as E;
+    [
+        ("me", "me", E::Me, None),
+        ("workspaces", "workspaces", E::Workspaces, ById),
+        ("users", "users", E::Users, ById),
+        ("api_keys", "api_keys", E::Keys, ById),
+        ("invites", "invites", E::Invites, ById),
+        ("workspaces/{id}/members", "members", E::Members, ById),
+        ("usage_report/messages", "messages", E::Messages, ByCursor),
+        ("cost_report", "cost_report", E::CostReport, ByCursor),
+        (
+            "analytics/usage",
+            "analytics_usage",
+            E::AnalyticsUsage,
+            ByCursor,
+        ),
+        (
+            "analytics/cost",
+            "analytics_cost",
+            E::AnalyticsCost,
+            ByCursor,
+        ),
+        ("rate_limits", "rate_limits", E::RateLimits, ByCursor),
+        (
+            "workspaces/{id}/rate_limits",
+            "workspace_rate_limits",
+            E::WorkspaceRateLimits,
+            ByCursor,
+        ),
+        ("spend_limits", "spend_limits", E::SpendLimits, ByCursor),
+    ]
+};
 
 impl PlatformEndpoint {
     /// Parses a path without query.
     pub fn parse(path: &str) -> Option<PlatformEndpoint> {
-        let below = path.strip_prefix("/v1/organizations/")?;
-        let parts: Vec<&str> = below.split('/').collect();
-        match parts.as_slice() {
-            ["me"] => Some(PlatformEndpoint::Me),
-            ["workspaces"] => Some(PlatformEndpoint::Workspaces),
-            ["users"] => Some(PlatformEndpoint::Users),
-            ["api_keys"] => Some(PlatformEndpoint::Keys),
-            ["invites"] => Some(PlatformEndpoint::Invites),
-            ["workspaces", _, "members"] => Some(PlatformEndpoint::Members),
-            ["usage_report", "messages"] => Some(PlatformEndpoint::Messages),
-            ["cost_report"] => Some(PlatformEndpoint::CostReport),
-            ["analytics", "usage"] => Some(PlatformEndpoint::AnalyticsUsage),
-            ["analytics", "cost"] => Some(PlatformEndpoint::AnalyticsCost),
-            ["rate_limits"] => Some(PlatformEndpoint::RateLimits),
-            ["workspaces", _, "rate_limits"] => Some(PlatformEndpoint::WorkspaceRateLimits),
-            ["spend_limits"] => Some(PlatformEndpoint::SpendLimits),
-            _ => None,
-        }
-    }
-
-    fn pagination(self) -> Pagination {
-        match self {
-            PlatformEndpoint::Me => Pagination::None,
-            PlatformEndpoint::Workspaces
-            | PlatformEndpoint::Users
-            | PlatformEndpoint::Keys
-            | PlatformEndpoint::Invites
-            | PlatformEndpoint::Members => Pagination::ById,
-            PlatformEndpoint::Messages
-            | PlatformEndpoint::CostReport
-            | PlatformEndpoint::AnalyticsUsage
-            | PlatformEndpoint::AnalyticsCost
-            | PlatformEndpoint::RateLimits
-            | PlatformEndpoint::WorkspaceRateLimits
-            | PlatformEndpoint::SpendLimits => Pagination::ByCursor,
-        }
-    }
-
-    /// Returns the endpoint name that faults use.
-    fn name(self) -> &'static str {
-        match self {
-            PlatformEndpoint::Me => "me",
-            PlatformEndpoint::Workspaces => "workspaces",
-            PlatformEndpoint::Users => "users",
-            PlatformEndpoint::Keys => "api_keys",
-            PlatformEndpoint::Invites => "invites",
-            PlatformEndpoint::Members => "members",
-            PlatformEndpoint::Messages => "messages",
-            PlatformEndpoint::CostReport => "cost_report",
-            PlatformEndpoint::AnalyticsUsage => "analytics_usage",
-            PlatformEndpoint::AnalyticsCost => "analytics_cost",
-            PlatformEndpoint::RateLimits => "rate_limits",
-            PlatformEndpoint::WorkspaceRateLimits => "workspace_rate_limits",
-            PlatformEndpoint::SpendLimits => "spend_limits",
-        }
+        let parts: Vec<&str> = path
+            .strip_prefix("/v1/organizations/")?
+            .split('/')
+            .collect();
+        let is_match = |pattern: &str| {
+            let pattern: Vec<&str> = pattern.split('/').collect();
+            let mut pairs = pattern.iter().zip(&parts);
+            pattern.len() == parts.len() && pairs.all(|(it, part)| *it == "{id}" || it == part)
+        };
+        let found = ENDPOINTS.into_iter().find(|(path, ..)| is_match(path));
+        found.map(|(_, _, endpoint, _)| endpoint)
     }
 
     /// Returns the properties that faults match. Of lists by id only the first page is known.
@@ -134,16 +113,19 @@ impl PlatformEndpoint {
         query: &Query,
     ) -> RequestProperties<'a> {
         let is_first = query.iter().all(|(name, _)| name != "after_id");
+        let mut endpoints = ENDPOINTS.into_iter();
+        let row = endpoints.find(|(_, _, endpoint, _)| *endpoint == self);
+        let (_, name, _, pagination) = row.expect("every endpoint has a row");
         RequestProperties {
-            endpoint: self.name(),
+            endpoint: name,
             method: request.method().as_str(),
             workspace: None,
-            page: match self.pagination() {
+            page: match pagination {
                 Pagination::None => None,
                 Pagination::ById => is_first.then_some(1),
                 Pagination::ByCursor => Some(paging::page_number(query)),
             },
-            pagination: self.pagination(),
+            pagination,
         }
     }
 }
@@ -172,15 +154,15 @@ pub fn respond(
             let id = headers.workspace.as_deref().unwrap_or_default();
             lists::members(world, query, id)
         }
-        PlatformEndpoint::RateLimits => lists::rate_limits(world, query, headers),
+        PlatformEndpoint::RateLimits => limits::rate_limits(world, query, headers),
         PlatformEndpoint::WorkspaceRateLimits => {
             let id = headers.workspace.as_deref().unwrap_or_default();
-            lists::workspace_rate_limits(world, query, headers, id)
+            limits::workspace_rate_limits(world, query, headers, id)
         }
         PlatformEndpoint::SpendLimits => {
             real.spend_limits.check()?;
             require_beta(headers, SPEND_LIMITS_BETA)?;
-            lists::spend_limits(world, query)
+            limits::spend_limits(world, query)
         }
         PlatformEndpoint::Messages => {
             real.reports.check()?;

@@ -1,4 +1,4 @@
-//! Pagination of the real API: by id, or by a cursor that is only valid for its query.
+//! Pages of the real API that are linked by a cursor, which is only valid for its query.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api_error::ApiError;
-use crate::platform::parameters::{limit, parameter};
+use crate::parameters::{limit, parameter};
 use crate::request::Query;
 use crate::world::World;
 use crate::world::report_cache::LazyRows;
@@ -16,45 +16,6 @@ use crate::world::report_cache::LazyRows;
 const DEFAULT_ROWS: usize = 20;
 /// Maximum rows per page.
 const MAX_ROWS: usize = 1000;
-/// Rows of a list by id.
-pub type Rows = Vec<(String, Value)>;
-
-/// Returns the page of a list after or before an id.
-pub fn by_id(query: &Query, rows: &Rows) -> Result<String, ApiError> {
-    let limit = limit(query, DEFAULT_ROWS, MAX_ROWS)?;
-    let index_of = |name: &str, id: &str| {
-        let index = rows.iter().position(|(row_id, _)| row_id == id);
-        index.ok_or_else(|| ApiError::bad_request(format!("{name} is unknown")))
-    };
-    let (after, before) = (parameter(query, "after_id"), parameter(query, "before_id"));
-    let (start, end, has_more) = match (after, before) {
-        (Some(_), Some(_)) => {
-            return Err(ApiError::bad_request(
-                "use either after_id or before_id, not both",
-            ));
-        }
-        (None, Some(id)) => {
-            let end = index_of("before_id", id)?;
-            (end.saturating_sub(limit), end, end > limit)
-        }
-        (after, None) => {
-            let start = match after {
-                Some(id) => index_of("after_id", id)? + 1,
-                None => 0,
-            };
-            let end = (start + limit).min(rows.len());
-            (start, end, end < rows.len())
-        }
-    };
-    let page = &rows[start..end];
-    let id = |row: Option<&(String, Value)>| row.map(|(id, _)| id.clone());
-    let data: Vec<&Value> = page.iter().map(|(_, row)| row).collect();
-    Ok(json!({
-        "data": data, "has_more": has_more,
-        "first_id": id(page.first()), "last_id": id(page.last()),
-    })
-    .to_string())
-}
 
 /// Returns a page of a list with a cursor but without `has_more`.
 pub fn by_cursor(report_name: &str, query: &Query, rows: &[Value]) -> Result<String, ApiError> {

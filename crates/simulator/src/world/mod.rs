@@ -103,9 +103,6 @@ pub struct World {
     pub secrets: Vec<String>,
     /// The guide's API accepts POST instead of PATCH.
     pub without_patch: bool,
-    /// The guide's API lists deleted keys as `revoked`.
-    pub deleted_keys_stay: bool,
-    pub no_seats: bool,
     pub usage_limit: Option<String>,
     pub stated_month: StatedMonth,
     /// Omits the models of rows.

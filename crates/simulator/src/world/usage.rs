@@ -79,26 +79,11 @@ impl World {
         self.lag_until.map_or(now, |until| until.min(now))
     }
 
-    /// Returns the correction of a day, in 10⁻⁶ USD.
-    pub fn day_correction(&self, workspace: Option<&str>, day: Day) -> i64 {
-        let is_requested = |id: &str| workspace.is_none_or(|wanted| wanted == id);
-        let corrections = self
-            .day_corrections
-            .iter()
-            .filter(|((id, of), _)| is_requested(id) && *of == day);
-        corrections.map(|(_, micros)| *micros).sum()
-    }
-
-    /// Returns the days of a range that have corrections.
-    pub fn corrected_days(&self, workspace: Option<&str>, first: Day, last: Day) -> Vec<Day> {
-        let is_requested = |id: &str| workspace.is_none_or(|wanted| wanted == id);
-        let days = self
-            .day_corrections
-            .keys()
-            .filter(|(id, _)| is_requested(id));
-        days.map(|(_, day)| *day)
-            .filter(|day| (first..=last).contains(day))
-            .collect()
+    /// Returns the corrections of a workspace (`None`: the whole organization), by day, in 10⁻⁶ USD.
+    pub fn day_corrections(&self, workspace: Option<&str>) -> impl Iterator<Item = (Day, i64)> {
+        let all = self.day_corrections.iter();
+        let requested = all.filter(move |((id, _), _)| workspace.is_none_or(|wanted| wanted == id));
+        requested.map(|((_, day), micros)| (*day, *micros))
     }
 
     /// Returns the spend of a workspace (`None`: the whole organization), including corrections of days.
@@ -115,12 +100,9 @@ impl World {
     /// Returns the corrections of the days that end within some hours, in 10⁻⁶ USD.
     pub fn corrections(&self, workspace: Option<&str>, hours: HourSpan) -> i64 {
         let days = hours.start.day()..hours.end.day();
-        let is_requested = |id: &str| workspace.is_none_or(|wanted| wanted == id);
-        let corrections = self
-            .day_corrections
-            .iter()
-            .filter(|((id, day), _)| is_requested(id) && days.contains(day));
-        corrections.map(|(_, micros)| *micros).sum()
+        let corrections = self.day_corrections(workspace);
+        let within = corrections.filter(|(day, _)| days.contains(day));
+        within.map(|(_, micros)| micros).sum()
     }
 
     fn by_pattern(
@@ -345,8 +327,9 @@ mod tests {
         let mut of = |end| world.spent(Some(A), span(end), now).to_string();
         assert_eq!(of(day.plus(1).first_hour()), "-1.5");
         assert_eq!(of(day.last_hour()), "0");
-        assert_eq!(world.corrected_days(None, day, day), [day]);
-        assert_eq!(world.corrected_days(Some("b"), day, day), []);
+        let corrections = |workspace| world.day_corrections(workspace).collect::<Vec<_>>();
+        assert_eq!(corrections(None), [(day, -1_500_000)]);
+        assert_eq!(corrections(Some("b")), []);
     }
 
     #[test]

@@ -7,7 +7,6 @@ pub mod overview;
 mod resend;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, Transaction, params};
@@ -65,20 +64,17 @@ impl AlertPhase {
     }
 }
 
-impl fmt::Display for AlertPhase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 impl StoredText for AlertPhase {
+    fn to_text(&self) -> String {
+        self.as_str().to_owned()
+    }
     fn from_text(text: &str) -> Option<AlertPhase> {
         AlertPhase::parse(text)
     }
 }
 
 /// Selects alerts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AlertFilter {
     pub organization: Option<OrganizationName>,
     pub rule: Option<RuleName>,

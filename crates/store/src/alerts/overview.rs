@@ -76,20 +76,11 @@ impl Store {
         let compiled = self.compiled_matchers();
         self.read(move |db| {
             let mut names = NameCache::new(db, privacy);
+            let all = AlertFilter::default();
             Ok(Overview {
-                firing: worst(
-                    &mut names,
-                    AlertPhase::Firing,
-                    AlertScope::default(),
-                    counts.n_firing,
-                )?,
-                pending: worst(
-                    &mut names,
-                    AlertPhase::Pending,
-                    AlertScope::default(),
-                    counts.n_pending,
-                )?,
-                ended: ended(&mut names, AlertScope::default(), counts.n_ended)?,
+                firing: worst(&mut names, AlertPhase::Firing, &all, counts.n_firing)?,
+                pending: worst(&mut names, AlertPhase::Pending, &all, counts.n_pending)?,
+                ended: ended(&mut names, &all, counts.n_ended)?,
                 silences: silences(db, &compiled, at, false)?,
             })
         })
@@ -108,20 +99,16 @@ impl Store {
             let n = usize::try_from(filter.limit).unwrap_or(usize::MAX);
             let wants =
                 |phase: AlertPhase| filter.phases.is_empty() || filter.phases.contains(&phase);
-            let scope = AlertScope {
-                organization: filter.organization.as_ref(),
-                rule: filter.rule.as_ref(),
-            };
             let mut shown = Vec::new();
             for phase in [AlertPhase::Firing, AlertPhase::Pending]
                 .into_iter()
                 .filter(|one| wants(*one))
             {
-                shown.extend(worst(&mut names, phase, scope, n - shown.len())?.first);
+                shown.extend(worst(&mut names, phase, &filter, n - shown.len())?.first);
             }
             if wants(AlertPhase::Resolved) {
                 let n = filter.limit - u32::try_from(shown.len()).unwrap_or(filter.limit);
-                shown.extend(ended(&mut names, scope, n)?);
+                shown.extend(ended(&mut names, &filter, n)?);
             }
             Ok(shown)
         })
@@ -162,17 +149,10 @@ struct RankState {
     line: AbsoluteThreshold,
 }
 
-/// All alerts if nothing is set.
-#[derive(Debug, Clone, Copy, Default)]
-struct AlertScope<'a> {
-    organization: Option<&'a OrganizationName>,
-    rule: Option<&'a RuleName>,
-}
-
 fn worst(
     names: &mut NameCache<'_>,
     phase: AlertPhase,
-    scope: AlertScope<'_>,
+    filter: &AlertFilter,
     n: usize,
 ) -> Result<WorstAlerts, StoreErrorCause> {
     let db = names.db;
@@ -184,8 +164,8 @@ fn worst(
     )?;
     let mut rows = statement.query(params![
         phase.as_str(),
-        scope.organization.map(OrganizationName::as_str),
-        scope.rule.map(RuleName::as_str)
+        filter.organization.as_ref().map(OrganizationName::as_str),
+        filter.rule.as_ref().map(RuleName::as_str)
     ])?;
     let mut ranked = Vec::new();
     let mut n_by_severity = BTreeMap::new();
@@ -225,7 +205,7 @@ fn used(value: Quantity, limit: Option<Quantity>) -> i128 {
 
 fn ended(
     names: &mut NameCache<'_>,
-    scope: AlertScope<'_>,
+    filter: &AlertFilter,
     n: u32,
 ) -> Result<Vec<DisplayedAlert>, StoreErrorCause> {
     let db = names.db;
@@ -239,8 +219,8 @@ fn ended(
          ORDER BY ended_at DESC, fingerprint",
         params![
             n,
-            scope.organization.map(OrganizationName::as_str),
-            scope.rule.map(RuleName::as_str)
+            filter.organization.as_ref().map(OrganizationName::as_str),
+            filter.rule.as_ref().map(RuleName::as_str)
         ],
         |row| names.shown(alert_from_row(row)?),
     )

@@ -58,23 +58,6 @@ const SILENCE: &str = "id, starts_at, ends_at, matchers, author, comment";
 /// Maximum number of ended silences that are kept.
 const MAX_ENDED: i64 = 5000;
 
-/// Result of adding a silence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AddSilenceOutcome {
-    Done,
-    Rejected(CapacityError),
-}
-
-impl AddSilenceOutcome {
-    /// Returns why it was not stored, if it was not.
-    pub fn rejection(self) -> Option<CapacityError> {
-        match self {
-            AddSilenceOutcome::Done => None,
-            AddSilenceOutcome::Rejected(full) => Some(full),
-        }
-    }
-}
-
 impl Store {
     /// Returns suppressions that are active at a time or later, without unusable silences.
     pub async fn suppressions(&self, at: Timestamp) -> Result<Suppressions, StoreError> {
@@ -113,22 +96,22 @@ impl Store {
         .await
     }
 
-    /// Stores a new silence, unless too many have not ended. Deletes the oldest ended ones beyond a maximum.
+    /// Stores a new silence, or returns why it exceeds a limit. Deletes the oldest ended ones beyond a maximum.
     pub async fn add_silence(
         &self,
         silence: &Silence,
         at: Timestamp,
-    ) -> Result<AddSilenceOutcome, StoreError> {
+    ) -> Result<Option<CapacityError>, StoreError> {
         let silence = silence.clone();
         let compiled = self.compiled_matchers();
         self.write("add_silence", move |tx| {
             let others = silences(tx, &compiled, at, false)?;
             if others.len() >= MAX_SILENCES {
-                return Ok(AddSilenceOutcome::Rejected(CapacityError::Silences));
+                return Ok(Some(CapacityError::Silences));
             }
             let size: usize = others.iter().map(Silence::size).sum();
             if size + silence.size() > MAX_COMPILED {
-                return Ok(AddSilenceOutcome::Rejected(CapacityError::Compiled));
+                return Ok(Some(CapacityError::Compiled));
             }
             query::run(
                 tx,
@@ -150,7 +133,7 @@ impl Store {
                 silence.comment,
                 StoredTime(at),
             ])?;
-            Ok(AddSilenceOutcome::Done)
+            Ok(None)
         })
         .await
     }
@@ -554,7 +537,7 @@ mod tests {
         for count in 0..MAX_SILENCES {
             insert(&store, &format!("{count:04}"), to_json(&["rule=month*"])).await;
         }
-        let refused = AddSilenceOutcome::Rejected(CapacityError::Silences);
+        let refused = Some(CapacityError::Silences);
         let more = silence("more", 1, 9);
         assert_eq!(store.add_silence(&more, at(2)).await.unwrap(), refused);
         // Older versions had no limit.
@@ -572,15 +555,9 @@ mod tests {
         for id in ["0000", "0001"] {
             store.end_silence(id, at(3)).await.unwrap();
         }
-        assert_eq!(
-            store.add_silence(&more, at(3)).await.unwrap(),
-            AddSilenceOutcome::Done
-        );
+        assert_eq!(store.add_silence(&more, at(3)).await.unwrap(), None);
         let last = silence("last", 9, 19);
-        assert_eq!(
-            store.add_silence(&last, at(9)).await.unwrap(),
-            AddSilenceOutcome::Done
-        );
+        assert_eq!(store.add_silence(&last, at(9)).await.unwrap(), None);
     }
 
     #[tokio::test]
@@ -592,8 +569,8 @@ mod tests {
         loop {
             large.id = format!("{n_added}");
             match store.add_silence(&large, at(1)).await.unwrap() {
-                AddSilenceOutcome::Done => n_added += 1,
-                AddSilenceOutcome::Rejected(full) => {
+                None => n_added += 1,
+                Some(full) => {
                     assert_eq!(full, CapacityError::Compiled);
                     break;
                 }
@@ -601,10 +578,7 @@ mod tests {
         }
         assert!((1..20).contains(&n_added), "{n_added}");
         let small = silence("small", 1, 9);
-        assert_eq!(
-            store.add_silence(&small, at(1)).await.unwrap(),
-            AddSilenceOutcome::Done
-        );
+        assert_eq!(store.add_silence(&small, at(1)).await.unwrap(), None);
         store.suppressions(at(2)).await.unwrap();
         let cache = store.compiled_matchers();
         let cache = cache.lock().unwrap();

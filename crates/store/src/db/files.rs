@@ -1,14 +1,14 @@
 //! Detects that the files of an open store were removed or replaced.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::StoreErrorCause;
+use crate::db::open::beside;
+use crate::error::{StoreErrorCause, io};
 
 /// Files of an open store, identified by device and inode.
 #[derive(Debug)]
@@ -26,37 +26,23 @@ type FileIdentity = (u64, u64);
 pub(crate) type FailuresByUser = Mutex<BTreeMap<String, String>>;
 
 impl OpenStoreFiles {
-    pub(crate) fn new(path: &Path) -> io::Result<OpenStoreFiles> {
-        let mut log_path = OsString::from(path);
-        log_path.push("-wal");
+    pub(crate) fn new(path: &Path) -> std::io::Result<OpenStoreFiles> {
         Ok(OpenStoreFiles {
             path: path.to_owned(),
-            log_path: PathBuf::from(log_path),
-            file: identity(&fs::metadata(path)?),
+            log_path: beside(path, "-wal"),
+            file: identity(path)?.ok_or(ErrorKind::NotFound)?,
             log: Mutex::new(None),
         })
     }
 
     /// Fails if another file, or none, is at one of the paths.
     pub(crate) fn check(&self) -> Result<(), StoreErrorCause> {
-        match fs::metadata(&self.path) {
-            Ok(found) if identity(&found) == self.file => {}
-            Ok(_) => return Err(StoreErrorCause::Removed("file")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(StoreErrorCause::Removed("file"));
-            }
-            Err(error) => return Err(StoreErrorCause::Io("read its metadata", error)),
+        let found = identity(&self.path).map_err(io("read its metadata"))?;
+        if found != Some(self.file) {
+            return Err(StoreErrorCause::Removed("file"));
         }
-        let found = match fs::metadata(&self.log_path) {
-            Ok(found) => Some(identity(&found)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                return Err(StoreErrorCause::Io(
-                    "read the metadata of its write-ahead log",
-                    error,
-                ));
-            }
-        };
+        let found =
+            identity(&self.log_path).map_err(io("read the metadata of its write-ahead log"))?;
         let mut log = lock_ignoring_poison(&self.log);
         if log.is_some() && found != *log {
             return Err(StoreErrorCause::Removed("write-ahead log"));
@@ -66,8 +52,12 @@ impl OpenStoreFiles {
     }
 }
 
-fn identity(found: &fs::Metadata) -> FileIdentity {
-    (found.dev(), found.ino())
+fn identity(path: &Path) -> std::io::Result<Option<FileIdentity>> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(Some((found.dev(), found.ino()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 pub(crate) fn lock_ignoring_poison<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -25,25 +25,16 @@ const MIGRATIONS: [&str; SUPPORTED as usize] = [
     include_str!("migrations/0011.sql"),
 ];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Version {
-    Empty,
-    Of(i64),
-    Foreign,
-}
-
-/// Reads the version without changing the file.
-pub(crate) fn version(db: &Connection) -> Result<Version, StoreErrorCause> {
+/// Reads the version without changing the file: 0 if it is empty, `None` if it belongs to another program.
+pub(crate) fn version(db: &Connection) -> Result<Option<i64>, StoreErrorCause> {
     let application: i64 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let n_objects: i64 =
         db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    Ok(if application == APPLICATION_ID {
-        Version::Of(version)
-    } else if n_objects == 0 && application == 0 {
-        Version::Empty
-    } else {
-        Version::Foreign
+    Ok(match application {
+        APPLICATION_ID => Some(version),
+        0 if n_objects == 0 => Some(0),
+        _ => None,
     })
 }
 
@@ -52,11 +43,7 @@ pub(crate) fn migrate(db: &mut Connection) -> Result<(), StoreErrorCause> {
     loop {
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Inside the transaction, because another process may have migrated it meanwhile.
-        let found = match version(&tx)? {
-            Version::Empty => 0,
-            Version::Of(version) => version,
-            Version::Foreign => return Ok(()),
-        };
+        let found = version(&tx)?.unwrap_or(SUPPORTED);
         let Some(sql) = usize::try_from(found)
             .ok()
             .and_then(|found| MIGRATIONS.get(found))
@@ -89,7 +76,7 @@ mod tests {
         )
         .unwrap();
         migrate(&mut db).unwrap();
-        assert_eq!(version(&db).unwrap(), Version::Of(SUPPORTED));
+        assert_eq!(version(&db).unwrap(), Some(SUPPORTED));
         let row: (String, i64, i64, bool, Option<String>) = db
             .query_row(
                 "SELECT id, n_ambiguous, failures_in_row, parked_is_probed, settings_mark FROM outbox, notifiers",

@@ -5,9 +5,10 @@ pub(crate) mod query;
 pub(crate) mod values;
 
 pub(crate) mod connection_thread;
-pub(crate) mod files;
 pub(crate) mod lock;
 pub(crate) mod pages;
 
 pub(crate) mod open;
+
+pub(crate) mod files;
 pub(crate) mod unopened;

@@ -1,13 +1,13 @@
 //! Opens the file of a store, and checks that it is one and that commits to it are durable.
 
-use std::io;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::db::migrations::{self, SUPPORTED, Version};
-use crate::error::{StoreError, StoreErrorCause};
+use crate::db::migrations::{self, SUPPORTED};
+use crate::error::{StoreErrorCause, io};
 use spendwatch_base::private_file;
 
 /// How long a write waits for a write by another process.
@@ -17,12 +17,15 @@ pub(crate) const LOG_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
 /// Capacity of the statement cache; exceeds the number of distinct statements.
 pub(crate) const N_STATEMENTS: usize = 128;
 
+pub(crate) const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE
+    .union(OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    .union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
+
 /// Creates an empty file that only its owner can read, unless it exists.
-pub(crate) fn create(path: &Path) -> io::Result<()> {
+pub(crate) fn create(path: &Path) -> Result<(), StoreErrorCause> {
     match private_file::create_new(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(io("create it")(error)),
+        _ => Ok(()),
     }
 }
 
@@ -46,29 +49,18 @@ pub(crate) fn without_links_before(path: &Path) -> PathBuf {
 }
 
 /// Opens a file and checks that commits to it are durable. SQLite gives its side files the mode of the store.
-pub(crate) fn connect(path: &Path, shown: &str) -> Result<Connection, StoreError> {
+pub(crate) fn connect(path: &Path) -> Result<Connection, StoreErrorCause> {
     for ending in [""].into_iter().chain(SIDE_FILES) {
-        private_file::secure(&beside(path, ending))
-            .map_err(|error| StoreErrorCause::Io("use its files", error).at_path(shown))?;
+        private_file::secure(&beside(path, ending)).map_err(io("use its files"))?;
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(without_links_before(path), flags)
-        .map_err(|error| StoreErrorCause::Sqlite(error).at_path(shown))?;
-    let is_read_only = connection
-        .is_readonly("main")
-        .map_err(|error| StoreErrorCause::Sqlite(error).at_path(shown))?;
-    if is_read_only {
-        return Err(StoreError::ReadOnly {
-            path: shown.to_owned(),
-        });
+    let connection = Connection::open_with_flags(without_links_before(path), FLAGS)?;
+    if connection.is_readonly("main")? {
+        return Err(StoreErrorCause::ReadOnly);
     }
     // Before anything is changed: the file may belong to another program.
-    check_version(&connection, shown)?;
-    configure(&connection)
-        .and_then(|()| check_durable(&connection))
-        .map_err(|cause| cause.at_path(shown))?;
+    check_version(&connection)?;
+    configure(&connection)?;
+    check_durable(&connection)?;
     Ok(connection)
 }
 
@@ -98,19 +90,16 @@ pub(crate) fn check_durable(connection: &Connection) -> Result<(), StoreErrorCau
     Ok(())
 }
 
-pub(crate) fn check_version(connection: &Connection, shown: &str) -> Result<Version, StoreError> {
-    let version = migrations::version(connection).map_err(|cause| cause.at_path(shown))?;
-    let path = shown.to_owned();
-    match version {
-        Version::Foreign => Err(StoreError::NotAStore {
-            path,
-            detail: "a database of another program".to_owned(),
-        }),
-        Version::Of(found) if found > SUPPORTED => Err(StoreError::Newer {
-            path,
+/// Returns the version of a store that this program can use, 0 if it is empty.
+pub(crate) fn check_version(connection: &Connection) -> Result<i64, StoreErrorCause> {
+    match migrations::version(connection)? {
+        None => Err(StoreErrorCause::NotAStore(
+            "a database of another program".to_owned(),
+        )),
+        Some(found) if found > SUPPORTED => Err(StoreErrorCause::Newer {
             found,
             supported: SUPPORTED,
         }),
-        Version::Of(_) | Version::Empty => Ok(version),
+        Some(version) => Ok(version),
     }
 }

@@ -8,7 +8,7 @@
 //! - With a log but no index, as in a copy, no daemon is running: the index is built in memory (no locks, exclusive mode).
 
 use std::fs;
-use std::io;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::db::open::{BUSY_TIMEOUT, beside, check_version, without_links_before};
-use crate::error::{StoreError, StoreErrorCause};
+use crate::error::{StoreErrorCause, io};
 use spendwatch_base::private_file;
 
 /// Maximum number of attempts when a daemon starts or stops meanwhile.
@@ -42,55 +42,48 @@ struct FileState {
 pub(crate) fn check<T>(
     path: &Path,
     work: impl Fn(&Connection) -> Result<T, StoreErrorCause>,
-) -> Result<T, StoreError> {
-    let shown = path.display().to_string();
-    let mut attempts = 0;
-    loop {
-        let before = state(path).map_err(|error| at(path, error))?;
-        let done = read(path, &shown, before.way, &work);
-        let after = state(path).map_err(|error| at(path, error))?;
+) -> Result<T, StoreErrorCause> {
+    for _ in 0..MAX_ATTEMPTS {
+        let before = state(path).map_err(unreadable)?;
+        let done = read(path, before.way, &work);
+        let after = state(path).map_err(unreadable)?;
         let is_stable = match before.way {
             // Locks protect the state being read.
             ReadMode::BesideIndex => after.way == ReadMode::BesideIndex,
             ReadMode::FileAlone | ReadMode::OwnIndex => after == before,
         };
-        attempts += 1;
         if is_stable {
             return done;
         }
-        if attempts == MAX_ATTEMPTS {
-            return Err(StoreError::Busy { path: shown });
-        }
+    }
+    Err(StoreErrorCause::Busy)
+}
+
+fn unreadable(error: std::io::Error) -> StoreErrorCause {
+    match error.kind() {
+        ErrorKind::NotFound => StoreErrorCause::Missing,
+        _ => io("read its files")(error),
     }
 }
 
-fn at(path: &Path, error: io::Error) -> StoreError {
-    let shown = path.display().to_string();
-    if error.kind() == io::ErrorKind::NotFound {
-        StoreError::Missing { path: shown }
-    } else {
-        StoreErrorCause::Io("read its files", error).at_path(&shown)
-    }
-}
-
-fn state(path: &Path) -> io::Result<FileState> {
+fn state(path: &Path) -> std::io::Result<FileState> {
     // Links are rejected here as elsewhere.
     let found = fs::symlink_metadata(path)?;
     private_file::check_kind(path, &found)?;
-    let length = |ending: &str| -> io::Result<Option<u64>> {
+    let length = |ending: &str| -> std::io::Result<Option<u64>> {
         let path = beside(path, ending);
         match fs::symlink_metadata(&path) {
             Ok(found) => {
                 private_file::check_kind(&path, &found)?;
                 Ok(Some(found.len()))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     };
     let journal = length("-journal")?.unwrap_or(0);
     if journal > 0 {
-        return Err(io::Error::other(
+        return Err(std::io::Error::other(
             "an interrupted write has not been rolled back yet (`-journal`), which the next start of `spendwatch run` does",
         ));
     }
@@ -107,10 +100,9 @@ fn state(path: &Path) -> io::Result<FileState> {
 
 fn read<T>(
     path: &Path,
-    shown: &str,
     way: ReadMode,
     work: impl Fn(&Connection) -> Result<T, StoreErrorCause>,
-) -> Result<T, StoreError> {
+) -> Result<T, StoreErrorCause> {
     let parameters = match way {
         ReadMode::FileAlone => "immutable=1",
         ReadMode::BesideIndex => "readonly_shm=1",
@@ -121,27 +113,20 @@ fn read<T>(
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let open = || -> Result<Connection, rusqlite::Error> {
-        let uri = format!(
-            "{}?mode=ro&{parameters}",
-            uri_of(&without_links_before(path))
-        );
-        let connection = Connection::open_with_flags(uri, flags)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        // Otherwise the last connection that closes the log writes it into the store.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        if way == ReadMode::OwnIndex {
-            connection.pragma_update_and_check(None, "locking_mode", "exclusive", |_| Ok(()))?;
-        }
-        Ok(connection)
-    };
-    let connection = open().map_err(|error| StoreErrorCause::Sqlite(error).at_path(shown))?;
-    check_version(&connection, shown)?;
-    let work = || -> Result<T, StoreErrorCause> {
-        let tx = connection.unchecked_transaction()?;
-        work(&tx)
-    };
-    work().map_err(|cause| cause.at_path(shown))
+    let uri = format!(
+        "{}?mode=ro&{parameters}",
+        uri_of(&without_links_before(path))
+    );
+    let connection = Connection::open_with_flags(uri, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Otherwise the last connection that closes the log writes it into the store.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    if way == ReadMode::OwnIndex {
+        connection.pragma_update_and_check(None, "locking_mode", "exclusive", |_| Ok(()))?;
+    }
+    check_version(&connection)?;
+    let tx = connection.unchecked_transaction()?;
+    work(&tx)
 }
 
 /// Escapes every byte with a meaning in a URI.
@@ -252,7 +237,10 @@ mod tests {
         drop(store);
         check_unchanged(&path, 2, false).await;
         let missing = Store::check_file(&live.join("none.db")).await.unwrap_err();
-        assert!(matches!(missing, StoreError::Missing { .. }), "{missing}");
+        assert!(
+            matches!(missing.cause, StoreErrorCause::Missing),
+            "{missing}"
+        );
         assert!(!live.join("none.db").exists());
     }
 

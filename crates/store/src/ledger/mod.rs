@@ -656,7 +656,10 @@ mod tests {
             .record(&ORGANIZATION.into(), changes, Vec::new())
             .await
             .unwrap_err();
-        assert!(matches!(error, StoreError::Overflow { .. }), "{error}");
+        assert!(
+            matches!(error.cause, StoreErrorCause::Overflow(_)),
+            "{error}"
+        );
         let after = store
             .load_organization(&ORGANIZATION.into(), at(0), at(0))
             .await

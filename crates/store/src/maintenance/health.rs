@@ -47,6 +47,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::error::StoreErrorCause;
     use crate::samples::at;
 
     #[tokio::test]
@@ -76,9 +77,7 @@ mod tests {
     #[tokio::test]
     async fn a_failure_counts_until_the_same_user_succeeds() {
         let store = Store::in_memory().unwrap();
-        let full = |path: &str| StoreError::Full {
-            path: path.to_owned(),
-        };
+        let full = |path: &str| StoreErrorCause::Full.at_path(path);
         assert!(store.note_failure("notifier `chat`", &full("a")));
         assert!(!store.note_failure("notifier `chat`", &full("a")));
         assert!(store.note_failure("notifier `chat`", &full("b")));

@@ -5,21 +5,21 @@ pub mod retention;
 mod time_correction;
 
 use std::fs;
-use std::io;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use crate::Store;
-use crate::db::migrations::{self, Version};
-use crate::db::open::{SIDE_FILES, beside, without_links_before};
+use crate::db::migrations;
+use crate::db::open::{FLAGS, SIDE_FILES, beside, without_links_before};
 use crate::db::pages;
 use crate::db::unopened;
 use crate::db::values::count_from_row;
-use crate::error::{StoreError, StoreErrorCause};
+use crate::error::{StoreError, StoreErrorCause, io};
 use crate::ledger::row_ids;
 use crate::stored::{alert_from_json, facts_from_json};
 use spendwatch_base::private_file;
@@ -57,11 +57,10 @@ impl Store {
     /// Checks a store that is not open: does not migrate it, does not create, change or remove files beside it, and does not
     /// block a daemon.
     pub async fn check_file(path: &Path) -> Result<StoreReport, StoreError> {
-        let (path, shown) = (path.to_owned(), path.display().to_string());
-        let checked = tokio::task::spawn_blocking(move || unopened::check(&path, build_report));
-        checked
-            .await
-            .map_err(|_| StoreError::Closed { path: shown })?
+        let owned = path.to_owned();
+        let checked = tokio::task::spawn_blocking(move || unopened::check(&owned, build_report));
+        let report = checked.await.unwrap_or(Err(StoreErrorCause::Closed));
+        report.map_err(|cause| cause.at_path(path.display()))
     }
 
     /// Copies the store into a new file of mode 0600, also while a daemon writes. Checks the copy before it gets its final name,
@@ -74,10 +73,7 @@ impl Store {
 
 fn build_report(db: &Connection) -> Result<StoreReport, StoreErrorCause> {
     let count = |sql: &str| db.query_row(sql, [], |row| count_from_row(row, 0));
-    let version = match migrations::version(db)? {
-        Version::Of(version) => version,
-        Version::Empty | Version::Foreign => 0,
-    };
+    let version = migrations::version(db)?.unwrap_or(0);
     let mut problems = integrity(db)?;
     problems.extend(dangling(db)?);
     // Older versions have other tables.
@@ -197,13 +193,12 @@ fn copy(db: &Connection, to: &Path) -> Result<u64, StoreErrorCause> {
     let partial = beside(to, ".partial");
     let copied = copy_into(db, &partial).and_then(|n_bytes| {
         match name_backup(&partial, to) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Err(StoreErrorCause::Exists(to.display().to_string()))
             }
-            named => named.map_err(|error| StoreErrorCause::Io("name the backup", error)),
+            named => named.map_err(io("name the backup")),
         }?;
-        private_file::sync_folder_of(to)
-            .map_err(|error| StoreErrorCause::Io("write the backup's name", error))?;
+        private_file::sync_folder_of(to).map_err(io("write the backup's name"))?;
         Ok(n_bytes)
     });
     if copied.is_err() {
@@ -216,7 +211,7 @@ fn copy(db: &Connection, to: &Path) -> Result<u64, StoreErrorCause> {
 }
 
 /// Renames the backup without replacing a file that appeared meanwhile.
-fn name_backup(partial: &Path, to: &Path) -> io::Result<()> {
+fn name_backup(partial: &Path, to: &Path) -> std::io::Result<()> {
     match rustix::fs::renameat_with(CWD, partial, CWD, to, RenameFlags::NOREPLACE) {
         // Not on every file system.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
@@ -229,16 +224,12 @@ fn name_backup(partial: &Path, to: &Path) -> io::Result<()> {
 
 fn copy_into(db: &Connection, partial: &Path) -> Result<u64, StoreErrorCause> {
     for name in SIDE_FILES {
-        private_file::remove_if_exists(&beside(partial, name)).map_err(|error| {
-            StoreErrorCause::Io("remove what is beside the backup's file", error)
-        })?;
+        private_file::remove_if_exists(&beside(partial, name))
+            .map_err(io("remove what is beside the backup's file"))?;
     }
-    let file = private_file::create_or_replace(partial)
-        .map_err(|error| StoreErrorCause::Io("create the backup's partial file", error))?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let mut target = Connection::open_with_flags(without_links_before(partial), flags)?;
+    let file =
+        private_file::create_or_replace(partial).map_err(io("create the backup's partial file"))?;
+    let mut target = Connection::open_with_flags(without_links_before(partial), FLAGS)?;
     pages::copy(db, &mut target)?;
     // One file without a log beside it.
     target.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
@@ -246,17 +237,15 @@ fn copy_into(db: &Connection, partial: &Path) -> Result<u64, StoreErrorCause> {
     if verdict != ["ok"] {
         return Err(StoreErrorCause::Corrupt(verdict.join("; ")));
     }
-    target
-        .close()
-        .map_err(|(_, error)| StoreErrorCause::Sqlite(error))?;
-    let measured = |error| StoreErrorCause::Io("write the backup", error);
+    target.close().map_err(|(_, error)| error)?;
+    let measured = |error| io("write the backup")(error);
     file.sync_all().map_err(measured)?;
     let (ours, named) = (
         file.metadata().map_err(measured)?,
         fs::symlink_metadata(partial).map_err(measured)?,
     );
     if (ours.dev(), ours.ino()) != (named.dev(), named.ino()) {
-        let exchanged = io::Error::other("another program exchanged the file meanwhile");
+        let exchanged = std::io::Error::other("another program exchanged the file meanwhile");
         return Err(measured(exchanged));
     }
     Ok(ours.len())

@@ -10,7 +10,6 @@ use crate::db::query;
 use crate::db::values::{StoredTime, granularity_number, kind_number};
 use crate::error::{StoreError, StoreErrorCause};
 use crate::ledger::row_ids::{self, StoredPart};
-use crate::outbox::threads;
 use spendwatch_domain::ledger::change::RowKind;
 use spendwatch_domain::ledger::coverage::{Coverage, DaySpan};
 use spendwatch_domain::units::ids::OrganizationName;
@@ -58,7 +57,7 @@ impl Store {
     }
 
     /// Deletes delivered and folded messages, and ended alerts of past periods, from before `finished_before`, and dead letters
-    /// from before `dead_before`. Returns the number of rows.
+    /// from before `dead_before`, and threads whose alert and messages are deleted. Returns the number of rows.
     pub async fn drop_history(
         &self,
         finished_before: Timestamp,
@@ -77,7 +76,12 @@ impl Store {
                 "DELETE FROM alerts WHERE phase = 'resolved' AND ended_at < ?1 AND period_end < ?1",
                 [StoredTime(finished_before)],
             )?;
-            let n_threads = threads::drop_older(tx, finished_before)?;
+            let n_threads = tx.execute(
+                "DELETE FROM threads WHERE began_at < ?1
+                     AND fingerprint NOT IN (SELECT fingerprint FROM alerts)
+                     AND fingerprint NOT IN (SELECT a.fingerprint FROM outbox_alerts a JOIN outbox o USING (position))",
+                [StoredTime(finished_before)],
+            )?;
             Ok(n_finished + n_dead + n_alerts + n_threads)
         })
         .await

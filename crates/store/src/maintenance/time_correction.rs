@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, params};
 
 use crate::Store;
+use crate::db::query;
 use crate::db::values::StoredTime;
 use crate::error::{StoreError, StoreErrorCause};
 use crate::ledger::row_ids::{self, StoredPart};
@@ -14,20 +15,25 @@ use spendwatch_domain::ledger::coverage::{Coverage, PollSettings};
 use spendwatch_domain::units::ids::OrganizationName;
 use spendwatch_domain::units::skew::{MAX_AHEAD, differs};
 
-/// Columns with times of past events; set to now.
-const PAST_TIMES: [(&str, &str, &str); 4] = [
-    ("rules_began", "began_at", OF_ORGANIZATION),
-    ("workspaces", "missing_since", OF_ORGANIZATION),
-    ("limits_removed", "removed_at", OF_ORGANIZATION),
+/// Columns with times of an organization, the condition for its rows, and whether they are of past events, which are set to
+/// now. Other times are set to null, which makes something due immediately.
+const TIMES: [(&str, &str, &str, bool); 10] = [
+    ("organizations", "store_began", "id = ?1", true),
+    ("organizations", "last_at", "id = ?1", true),
+    ("organizations", "polled_at", "id = ?1", true),
+    ("organizations", "last_cycle", "id = ?1", false),
+    ("organizations", "listed_at", "id = ?1", false),
+    ("organizations", "billed_until", "id = ?1", false),
+    ("rules_began", "began_at", "organization_id = ?1", true),
+    ("workspaces", "missing_since", "organization_id = ?1", true),
+    ("limits_removed", "removed_at", "organization_id = ?1", true),
     (
         "doubts",
         "since",
         "part_id IN (SELECT id FROM parts WHERE organization_id = ?1)",
+        true,
     ),
 ];
-const OF_ORGANIZATION: &str = "organization_id = ?1";
-/// Columns of the organization after which something is due again; set to null, which makes it due immediately.
-const DUE: [&str; 3] = ["last_cycle", "listed_at", "billed_until"];
 
 impl Store {
     /// Corrects all stored times of an organization that are too far ahead, and returns whether there were any. Call it only
@@ -85,22 +91,15 @@ fn is_any_ahead(
     now: Timestamp,
 ) -> Result<bool, StoreErrorCause> {
     let mut conditions = vec![
-        "EXISTS (SELECT 1 FROM organizations WHERE id = ?1 AND (store_began > ?2 OR last_at > ?2 OR polled_at > ?2))"
-            .to_owned(),
-        format!("EXISTS (SELECT 1 FROM alerts WHERE {OF_ORGANIZATION} AND (ended_at > ?2 OR changed_at > ?2))"),
+        "EXISTS (SELECT 1 FROM alerts WHERE organization_id = ?1 AND (ended_at > ?2 OR changed_at > ?2))".to_owned(),
     ];
-    for column in DUE {
-        conditions.push(format!(
-            "EXISTS (SELECT 1 FROM organizations WHERE id = ?1 AND {column} > ?2)"
-        ));
-    }
-    for (table, column, belongs) in PAST_TIMES {
+    for (table, column, belongs, _) in TIMES {
         conditions.push(format!(
             "EXISTS (SELECT 1 FROM {table} WHERE {belongs} AND {column} > ?2)"
         ));
     }
     let sql = format!("SELECT {}", conditions.join(" OR "));
-    Ok(db.query_row(&sql, params![organization, latest(now)], |row| row.get(0))?)
+    query::value(db, &sql, params![organization, latest(now)])
 }
 
 fn correct_organization(
@@ -108,24 +107,10 @@ fn correct_organization(
     organization: i64,
     now: Timestamp,
 ) -> Result<(), StoreErrorCause> {
-    let (latest, now) = (latest(now), StoredTime(now));
-    for column in ["store_began", "last_at", "polled_at"] {
-        tx.execute(
-            &format!("UPDATE organizations SET {column} = ?3 WHERE id = ?1 AND {column} > ?2"),
-            params![organization, latest, now],
-        )?;
-    }
-    for column in DUE {
-        tx.execute(
-            &format!("UPDATE organizations SET {column} = NULL WHERE id = ?1 AND {column} > ?2"),
-            params![organization, latest],
-        )?;
-    }
-    for (table, column, belongs) in PAST_TIMES {
-        tx.execute(
-            &format!("UPDATE {table} SET {column} = ?3 WHERE {belongs} AND {column} > ?2"),
-            params![organization, latest, now],
-        )?;
+    for (table, column, belongs, is_past) in TIMES {
+        let sql = format!("UPDATE {table} SET {column} = ?3 WHERE {belongs} AND {column} > ?2");
+        let corrected = is_past.then_some(StoredTime(now));
+        tx.execute(&sql, params![organization, latest(now), corrected])?;
     }
     Ok(())
 }

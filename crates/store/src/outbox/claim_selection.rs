@@ -46,11 +46,11 @@ impl BlockedAlerts {
 }
 
 /// The row to claim, and the rows to fold into it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ClaimSelection {
     now: Timestamp,
-    /// Position of the only row that may be claimed.
-    only: Option<i64>,
+    /// Position of the only row that may be claimed; others are folded as usual.
+    pub(crate) only: Option<i64>,
     blocked: BlockedAlerts,
     pub(crate) chosen: Option<WaitingRow>,
     pub(crate) folded: Vec<WaitingRow>,
@@ -62,20 +62,7 @@ impl ClaimSelection {
     pub(crate) fn new(now: Timestamp) -> ClaimSelection {
         ClaimSelection {
             now,
-            only: None,
-            blocked: BlockedAlerts::default(),
-            chosen: None,
-            folded: Vec::new(),
-            n_facts: 0,
-            n_passed: 0,
-        }
-    }
-
-    /// Selects the given row, and folds as usual.
-    pub(crate) fn only(probe: &WaitingRow, now: Timestamp) -> ClaimSelection {
-        ClaimSelection {
-            only: Some(probe.position),
-            ..ClaimSelection::new(now)
+            ..ClaimSelection::default()
         }
     }
 
@@ -110,7 +97,7 @@ impl ClaimSelection {
 
 /// The row with which a parked notifier is probed: the one waiting longest since its last attempt or its decision, so that
 /// a message that is itself the problem does not block the others.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ProbeSelection {
     now: Timestamp,
     blocked: BlockedAlerts,
@@ -122,9 +109,7 @@ impl ProbeSelection {
     pub(crate) fn new(now: Timestamp) -> ProbeSelection {
         ProbeSelection {
             now,
-            blocked: BlockedAlerts::default(),
-            chosen: None,
-            n_considered: 0,
+            ..ProbeSelection::default()
         }
     }
 
@@ -144,7 +129,7 @@ impl ProbeSelection {
 }
 
 /// When the first row that is not blocked is due.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct DueSearch {
     now: Timestamp,
     blocked: BlockedAlerts,
@@ -155,8 +140,7 @@ impl DueSearch {
     pub(crate) fn new(now: Timestamp) -> DueSearch {
         DueSearch {
             now,
-            blocked: BlockedAlerts::default(),
-            earliest: None,
+            ..DueSearch::default()
         }
     }
 

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Transaction, params};
 
 use crate::Store;
-use crate::db::values::StoredTime;
+use crate::db::query;
+use crate::db::values::time_from_row;
 use crate::error::{StoreError, StoreErrorCause};
 use crate::outbox::{self, NewDigest, NewMessage};
 use crate::stored::{digest_from_json, facts_from_json};
@@ -51,9 +52,7 @@ impl Store {
             .read(move |db| {
                 let sql = "SELECT EXISTS (SELECT 1 FROM outbox INDEXED BY outbox_to_pass_on
                            WHERE notifier = ?1 AND state = 'dead' AND is_passed_on = 0)";
-                Ok(db
-                    .prepare_cached(sql)?
-                    .query_row([name.as_str()], |row| row.get(0))?)
+                query::value(db, sql, [name.as_str()])
             })
             .await?;
         if !is_due {
@@ -66,8 +65,8 @@ impl Store {
                 if let Some(fallback) = &fallback {
                     n_copies += copy(tx, &name, fallback, &letter, &random, now)?;
                 }
-                tx.prepare_cached("UPDATE outbox SET is_passed_on = 1 WHERE position = ?1")?
-                    .execute([letter.position])?;
+                let sql = "UPDATE outbox SET is_passed_on = 1 WHERE position = ?1";
+                query::run(tx, sql, [letter.position])?;
             }
             Ok(n_copies)
         })
@@ -79,20 +78,21 @@ fn dead_letters(
     tx: &Transaction<'_>,
     notifier: &NotifierName,
 ) -> Result<Vec<DeadLetter>, StoreErrorCause> {
-    let mut statement = tx.prepare_cached(
+    query::all(
+        tx,
         "SELECT position, organization_id, facts, digest, created_at FROM outbox INDEXED BY outbox_to_pass_on
          WHERE notifier = ?1 AND state = 'dead' AND is_passed_on = 0 ORDER BY position LIMIT ?2",
-    )?;
-    let rows = statement.query_map(params![notifier.as_str(), MAX_ROWS], |row| {
-        Ok(DeadLetter {
-            position: row.get(0)?,
-            organization: row.get(1)?,
-            facts: row.get(2)?,
-            digest: row.get(3)?,
-            created_at: row.get::<_, StoredTime>(4)?.0,
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+        params![notifier.as_str(), MAX_ROWS],
+        |row| {
+            Ok(DeadLetter {
+                position: row.get(0)?,
+                organization: row.get(1)?,
+                facts: row.get(2)?,
+                digest: row.get(3)?,
+                created_at: time_from_row(row, 4)?,
+            })
+        },
+    )
 }
 
 fn copy(
@@ -157,8 +157,8 @@ fn copy(
 
 /// Marks the last inserted row as a copy.
 fn mark(tx: &Transaction<'_>, notifier: &NotifierName) -> Result<(), StoreErrorCause> {
-    tx.prepare_cached("UPDATE outbox SET in_place_of = ?2 WHERE position = ?1")?
-        .execute(params![tx.last_insert_rowid(), notifier.as_str()])?;
+    let sql = "UPDATE outbox SET in_place_of = ?2 WHERE position = ?1";
+    query::run(tx, sql, params![tx.last_insert_rowid(), notifier.as_str()])?;
     Ok(())
 }
 
@@ -170,23 +170,17 @@ fn was_notified(
     fact: &Fact,
 ) -> Result<bool, StoreErrorCause> {
     let fingerprint = fact.identity.fingerprint();
-    let mut statement = tx.prepare_cached(
+    let sent: Vec<Vec<Fact>> = query::all(
+        tx,
         "SELECT o.facts FROM outbox o JOIN outbox_alerts a USING (position)
          WHERE o.state IN ('waiting', 'delivered', 'dead') AND o.notifier = ?1 AND a.fingerprint = ?2",
+        params![fallback.name.as_str(), fingerprint],
+        |row| facts_from_json(&row.get::<_, String>(0)?),
     )?;
-    let mut rows = statement.query(params![fallback.name.as_str(), fingerprint])?;
-    while let Some(row) = rows.next()? {
-        let sent = facts_from_json(&row.get::<_, String>(0)?)?;
-        let is_of_alert = |sent: &&Fact| sent.identity.fingerprint() == fingerprint;
-        if sent
-            .iter()
-            .filter(is_of_alert)
-            .any(|sent| sent.sequence >= fact.sequence)
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(sent
+        .iter()
+        .flatten()
+        .any(|sent| sent.sequence >= fact.sequence && sent.identity.fingerprint() == fingerprint))
 }
 
 fn has_digest(
@@ -194,11 +188,10 @@ fn has_digest(
     fallback: &Fallback,
     text: &str,
 ) -> Result<bool, StoreErrorCause> {
-    let has = tx
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM outbox
-             WHERE state IN ('waiting', 'delivered', 'dead') AND notifier = ?1 AND digest = ?2)",
-        )?
-        .query_row(params![fallback.name.as_str(), text], |row| row.get(0))?;
-    Ok(has)
+    query::value(
+        tx,
+        "SELECT EXISTS (SELECT 1 FROM outbox
+         WHERE state IN ('waiting', 'delivered', 'dead') AND notifier = ?1 AND digest = ?2)",
+        params![fallback.name.as_str(), text],
+    )
 }

@@ -222,24 +222,15 @@ fn find(db: &Connection, prefix: &str) -> Result<PrefixMatch<MessageRow>, StoreE
 }
 
 fn counts(db: &Connection) -> Result<BTreeMap<NotifierName, OutboxCounts>, StoreErrorCause> {
-    let mut statement = db.prepare_cached(
-        "SELECT notifier, state, count(*) FROM outbox WHERE state IN ('waiting', 'dead') GROUP BY notifier, state",
-    )?;
-    let mut rows = statement.query([])?;
-    let mut all: BTreeMap<NotifierName, OutboxCounts> = BTreeMap::new();
-    while let Some(row) = rows.next()? {
-        let counts = all
-            .entry(NotifierName::new(row.get::<_, String>(0)?))
-            .or_default();
-        let is_waiting = row.get::<_, String>(1)? == MessageState::Waiting.as_str();
-        let count = if is_waiting {
-            &mut counts.n_waiting
-        } else {
-            &mut counts.n_dead
+    let sql = "SELECT notifier, sum(state = 'waiting'), sum(state = 'dead') FROM outbox
+               WHERE state IN ('waiting', 'dead') GROUP BY notifier";
+    query::all(db, sql, [], |row| {
+        let counts = OutboxCounts {
+            n_waiting: count_from_row(row, 1)?,
+            n_dead: count_from_row(row, 2)?,
         };
-        *count = count_from_row(row, 2)?;
-    }
-    Ok(all)
+        Ok((NotifierName::new(row.get::<_, String>(0)?), counts))
+    })
 }
 
 #[cfg(test)]

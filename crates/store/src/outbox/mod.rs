@@ -3,7 +3,7 @@
 //! One worker per notifier claims, sends and finishes messages. The store's lock excludes other daemons, so a claim needs no
 //! lease: after a kill, the message is still waiting, with its attempt counted, and is claimed again under the same id.
 
-pub(crate) mod threads;
+mod threads;
 
 pub mod notifiers;
 
@@ -12,9 +12,10 @@ pub mod fallbacks;
 pub mod messages;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use crate::Store;
+use crate::db::query;
 use crate::db::values::StoredTime;
 use crate::error::{StoreError, StoreErrorCause};
 use crate::outbox::claim_selection::{
@@ -117,16 +118,15 @@ impl Store {
         }
         let notifier = notifier.clone();
         self.write("claim", move |tx| {
-            let mut selection = if notifiers::is_parked(tx, &notifier)? {
+            let mut selection = ClaimSelection::new(now);
+            if notifiers::is_parked(tx, &notifier)? {
                 let mut probe = ProbeSelection::new(now);
                 for_each_waiting(tx, &notifier, |row| probe.consider(row))?;
                 match probe.chosen {
-                    Some(row) => ClaimSelection::only(&row, now),
+                    Some(row) => selection.only = Some(row.position),
                     None => return Ok(None),
                 }
-            } else {
-                ClaimSelection::new(now)
-            };
+            }
             for_each_waiting(tx, &notifier, |row| selection.consider(row))?;
             match selection.chosen {
                 Some(first) => claim_rows(tx, &notifier, &first, &selection.folded, now).map(Some),
@@ -147,14 +147,13 @@ impl Store {
     ) -> Result<(), StoreError> {
         let id = id.to_owned();
         self.write("finish", move |tx| {
-            let row: Option<(String, i64)> = tx
-                .prepare_cached("SELECT notifier, position FROM outbox WHERE id = ?1")?
-                .query_row([&id], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
+            let sql = "SELECT notifier, position FROM outbox WHERE id = ?1";
+            let row = query::first(tx, sql, [&id], |row| {
+                Ok((NotifierName::new(row.get::<_, String>(0)?), row.get(1)?))
+            })?;
             let Some((notifier, position)) = row else {
                 return Err(StoreErrorCause::Unknown(format!("message `{id}`")));
             };
-            let notifier = NotifierName::new(notifier);
             save_state(tx, &notifier, &state)?;
             if let AttemptOutcome::Posted { thread } = &outcome {
                 threads::save(tx, &notifier, &facts_of(tx, position)?, thread, now)?;
@@ -205,10 +204,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let id = id.to_owned();
         self.write("note_posted", move |tx| {
-            let n_changed = tx
-                .prepare_cached("UPDATE outbox SET n_posted = ?2, refused = ?3 WHERE id = ?1")?
-                .execute(params![id, n_posted, refused])?;
-            match n_changed {
+            let sql = "UPDATE outbox SET n_posted = ?2, refused = ?3 WHERE id = ?1";
+            match query::run(tx, sql, params![id, n_posted, refused])? {
                 0 => Err(StoreErrorCause::Unknown(format!("message `{id}`"))),
                 _ => Ok(()),
             }
@@ -225,13 +222,12 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let (notifier, recipient) = (notifier.clone(), recipient.to_owned());
         self.read(move |db| {
-            let has = db
-                .prepare_cached(
-                    "SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'waiting' AND notifier = ?1 AND recipient <> ?2
-                         AND parked_at IS NULL AND next_attempt <= ?3)",
-                )?
-                .query_row(params![notifier.as_str(), recipient, StoredTime(now)], |row| row.get(0))?;
-            Ok(has)
+            query::value(
+                db,
+                "SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'waiting' AND notifier = ?1 AND recipient <> ?2
+                     AND parked_at IS NULL AND next_attempt <= ?3)",
+                params![notifier.as_str(), recipient, StoredTime(now)],
+            )
         })
         .await
     }
@@ -258,25 +254,21 @@ impl Store {
                 // Without the hint, SQLite scans all waiting messages.
                 let sql = "SELECT EXISTS (SELECT 1 FROM outbox INDEXED BY outbox_by_expiry
                            WHERE state = 'waiting' AND expires <= ?1)";
-                Ok(db
-                    .prepare_cached(sql)?
-                    .query_row([StoredTime(now)], |row| row.get(0))?)
+                query::value(db, sql, [StoredTime(now)])
             })
             .await?;
         if !is_due {
             return Ok(Vec::new());
         }
         self.write("expire", move |tx| {
-            let mut statement = tx.prepare_cached(
+            query::all(
+                tx,
                 "UPDATE outbox INDEXED BY outbox_by_expiry SET state = 'dead', finished_at = ?1,
                      last_error = 'older than max_age' || coalesce('; last: ' || last_error, '')
                  WHERE state = 'waiting' AND expires <= ?1 RETURNING notifier, id",
-            )?;
-            let rows = statement.query_map([StoredTime(now)], |row| {
-                let notifier = NotifierName::new(row.get::<_, String>(0)?);
-                Ok((notifier, row.get(1)?))
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
+                [StoredTime(now)],
+                |row| Ok((NotifierName::new(row.get::<_, String>(0)?), row.get(1)?)),
+            )
         })
         .await
     }
@@ -348,9 +340,8 @@ fn claim_rows(
     folded: &[WaitingRow],
     now: Timestamp,
 ) -> Result<ClaimedMessage, StoreErrorCause> {
-    let id: String = tx
-        .prepare_cached("SELECT id FROM outbox WHERE position = ?1")?
-        .query_row([first.position], |row| row.get(0))?;
+    let sql = "SELECT id FROM outbox WHERE position = ?1";
+    let id: String = query::value(tx, sql, [first.position])?;
     if !folded.is_empty() {
         let mut facts = vec![facts_of(tx, first.position)?];
         for row in folded {
@@ -358,16 +349,18 @@ fn claim_rows(
         }
         facts.truncate(n_foldable(&facts));
         for row in &folded[..facts.len() - 1] {
-            tx.prepare_cached(
+            query::run(
+                tx,
                 "UPDATE outbox SET state = 'folded', folded_into = ?2, finished_at = ?3 WHERE position = ?1",
-            )?
-            .execute(params![row.position, id, StoredTime(now)])?;
+                params![row.position, id, StoredTime(now)],
+            )?;
             // A folded message may be newer and must not expire earlier than it would have alone.
-            tx.prepare_cached(
+            query::run(
+                tx,
                 "UPDATE outbox SET expires = max(expires, (SELECT expires FROM outbox WHERE position = ?2))
                  WHERE position = ?1",
-            )?
-            .execute([first.position, row.position])?;
+                [first.position, row.position],
+            )?;
         }
         let facts = fold(facts.into_iter().flatten());
         note_alerts(tx, first.position, &facts)?;
@@ -416,16 +409,8 @@ fn claim_rows(
 }
 
 fn facts_of(db: &Connection, position: i64) -> Result<Vec<Fact>, StoreErrorCause> {
-    let text: Option<String> = db
-        .prepare_cached("SELECT facts FROM outbox WHERE position = ?1")?
-        .query_row([position], |row| row.get(0))
-        .optional()?;
-    match text {
-        Some(text) => facts_from_json(&text),
-        None => Err(StoreErrorCause::Corrupt(format!(
-            "message {position} is gone"
-        ))),
-    }
+    let sql = "SELECT facts FROM outbox WHERE position = ?1";
+    facts_from_json(&query::value::<String>(db, sql, [position])?)
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 
 use crate::Store;
-use crate::db::values::StoredTime;
+use crate::db::query;
+use crate::db::values::{StoredTime, optional_time_from_row, time_from_row};
 use crate::error::{StoreError, StoreErrorCause};
-use crate::outbox::threads;
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::skew::MAX_SKEW;
 
@@ -35,14 +35,9 @@ impl Store {
     pub async fn notifier_state(&self, name: &NotifierName) -> Result<NotifierState, StoreError> {
         let name = name.clone();
         self.read(move |db| {
-            let state = db
-                .prepare_cached(
-                    "SELECT parked_since, parked_reason, parked_is_probed, failures_in_row, paused_until,
-                            last_delivered_at
-                     FROM notifiers WHERE name = ?1",
-                )?
-                .query_row([name.as_str()], state_from_row)
-                .optional()?;
+            let sql = "SELECT parked_since, parked_reason, parked_is_probed, failures_in_row, paused_until, last_delivered_at
+                       FROM notifiers WHERE name = ?1";
+            let state = query::first(db, sql, [name.as_str()], |row| Ok(state_from_row(row)?))?;
             Ok(state.unwrap_or_default())
         })
         .await
@@ -65,10 +60,8 @@ impl Store {
     pub async fn settings_mark(&self, name: &NotifierName) -> Result<Option<String>, StoreError> {
         let name = name.clone();
         self.read(move |db| {
-            let mark = db
-                .prepare_cached("SELECT settings_mark FROM notifiers WHERE name = ?1")?
-                .query_row([name.as_str()], |row| row.get(0))
-                .optional()?;
+            let sql = "SELECT settings_mark FROM notifiers WHERE name = ?1";
+            let mark = query::first(db, sql, [name.as_str()], |row| Ok(row.get(0)?))?;
             Ok(mark.flatten())
         })
         .await
@@ -83,25 +76,28 @@ impl Store {
     ) -> Result<(), StoreError> {
         let name = name.clone();
         self.write("reset_notifier", move |tx| {
-            tx.prepare_cached(
+            query::run(
+                tx,
                 "INSERT INTO notifiers (name, failures_in_row, settings_mark) VALUES (?1, 0, ?2)
                  ON CONFLICT (name) DO UPDATE SET parked_since = NULL, parked_reason = NULL, paused_until = NULL,
                      failures_in_row = 0, settings_mark = excluded.settings_mark",
-            )?
-            .execute(params![name.as_str(), mark])?;
-            threads::forget(tx, &name)?;
-            // The new receiver has none of the posts that the old one received.
-            tx.prepare_cached(
-                "UPDATE outbox SET n_posted = 0, refused = NULL, parked_at = NULL
+                params![name.as_str(), mark],
+            )?;
+            // With changed settings, it may use another channel.
+            query::run(
+                tx,
+                "DELETE FROM threads WHERE notifier = ?1",
+                [name.as_str()],
+            )?;
+            // The new receiver has none of the posts that the old one received. Messages without an attempt still wait for
+            // `group_wait`.
+            query::run(
+                tx,
+                "UPDATE outbox SET n_posted = 0, refused = NULL, parked_at = NULL,
+                     next_attempt = iif(n_attempts > 0, min(next_attempt, ?2), next_attempt)
                  WHERE notifier = ?1 AND state = 'waiting'",
-            )?
-            .execute([name.as_str()])?;
-            // Messages without an attempt still wait for `group_wait`.
-            tx.prepare_cached(
-                "UPDATE outbox SET next_attempt = ?2
-                 WHERE notifier = ?1 AND state = 'waiting' AND n_attempts > 0 AND next_attempt > ?2",
-            )?
-            .execute(params![name.as_str(), StoredTime(now)])?;
+                params![name.as_str(), StoredTime(now)],
+            )?;
             Ok(())
         })
         .await
@@ -119,17 +115,14 @@ impl Store {
         let asked = name.clone();
         let is_any: bool = self
             .read(move |db| {
-                let found = db
-                    .prepare_cached(
-                        "SELECT EXISTS (SELECT 1 FROM outbox WHERE notifier = ?1 AND state = 'waiting'
-                             AND next_attempt > ?2 AND (created_at > ?3 OR (n_attempts > 0 AND next_attempt > ?4)))
-                         OR EXISTS (SELECT 1 FROM notifiers
-                             WHERE name = ?1 AND paused_until > ?4 AND (parked_since IS NULL OR parked_is_probed))",
-                    )?
-                    .query_row(params![asked.as_str(), StoredTime(now), created, latest], |row| {
-                        row.get(0)
-                    });
-                Ok(found?)
+                query::value(
+                    db,
+                    "SELECT EXISTS (SELECT 1 FROM outbox WHERE notifier = ?1 AND state = 'waiting'
+                         AND next_attempt > ?2 AND (created_at > ?3 OR (n_attempts > 0 AND next_attempt > ?4)))
+                     OR EXISTS (SELECT 1 FROM notifiers
+                         WHERE name = ?1 AND paused_until > ?4 AND (parked_since IS NULL OR parked_is_probed))",
+                    params![asked.as_str(), StoredTime(now), created, latest],
+                )
             })
             .await?;
         if !is_any {
@@ -165,28 +158,26 @@ impl Store {
             StoredTime(moved.max(now))
         };
         self.write("advance_waits", move |tx| {
-            let mut waiting = tx.prepare_cached(
+            let waiting: Vec<(i64, Timestamp)> = query::all(
+                tx,
                 "SELECT position, next_attempt FROM outbox
                  WHERE notifier = ?1 AND state = 'waiting' AND next_attempt > ?2",
+                params![name.as_str(), StoredTime(now)],
+                |row| Ok((row.get(0)?, time_from_row(row, 1)?)),
             )?;
-            let rows = waiting.query_map(params![name.as_str(), StoredTime(now)], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, StoredTime>(1)?.0))
-            })?;
-            let rows = rows.collect::<Result<Vec<_>, _>>()?;
-            let mut set =
-                tx.prepare_cached("UPDATE outbox SET next_attempt = ?2 WHERE position = ?1")?;
-            for (position, at) in rows {
-                set.execute(params![position, earlier(at)])?;
+            for (position, at) in waiting {
+                let sql = "UPDATE outbox SET next_attempt = ?2 WHERE position = ?1";
+                query::run(tx, sql, params![position, earlier(at)])?;
             }
-            let paused: Option<Option<StoredTime>> = tx
-                .prepare_cached(
-                    "SELECT paused_until FROM notifiers WHERE name = ?1 AND paused_until > ?2",
-                )?
-                .query_row(params![name.as_str(), StoredTime(now)], |row| row.get(0))
-                .optional()?;
-            if let Some(until) = paused.flatten() {
-                tx.prepare_cached("UPDATE notifiers SET paused_until = ?2 WHERE name = ?1")?
-                    .execute(params![name.as_str(), earlier(until.0)])?;
+            let paused = query::first(
+                tx,
+                "SELECT paused_until FROM notifiers WHERE name = ?1 AND paused_until > ?2",
+                params![name.as_str(), StoredTime(now)],
+                |row| Ok(time_from_row(row, 0)?),
+            )?;
+            if let Some(until) = paused {
+                let sql = "UPDATE notifiers SET paused_until = ?2 WHERE name = ?1";
+                query::run(tx, sql, params![name.as_str(), earlier(until)])?;
             }
             Ok(())
         })
@@ -198,20 +189,17 @@ impl Store {
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(25);
 
 pub(crate) fn is_parked(db: &Connection, notifier: &NotifierName) -> Result<bool, StoreErrorCause> {
-    let is_parked = db
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM notifiers WHERE name = ?1 AND parked_since IS NOT NULL)",
-        )?
-        .query_row([notifier.as_str()], |row| row.get(0))?;
-    Ok(is_parked)
+    let sql =
+        "SELECT EXISTS (SELECT 1 FROM notifiers WHERE name = ?1 AND parked_since IS NOT NULL)";
+    query::value(db, sql, [notifier.as_str()])
 }
 
 /// Returns the parked notifiers.
 pub(crate) fn parked(db: &Connection) -> Result<BTreeSet<NotifierName>, StoreErrorCause> {
-    let mut statement =
-        db.prepare_cached("SELECT name FROM notifiers WHERE parked_since IS NOT NULL")?;
-    let names = statement.query_map([], |row| Ok(NotifierName::new(row.get::<_, String>(0)?)))?;
-    Ok(names.collect::<Result<_, _>>()?)
+    let sql = "SELECT name FROM notifiers WHERE parked_since IS NOT NULL";
+    query::all(db, sql, [], |row| {
+        Ok(NotifierName::new(row.get::<_, String>(0)?))
+    })
 }
 
 /// Stores the state without changing the mark of the settings.
@@ -243,18 +231,18 @@ pub(crate) fn save_state(
 }
 
 fn state_from_row(row: &Row<'_>) -> rusqlite::Result<NotifierState> {
-    let since: Option<StoredTime> = row.get(0)?;
+    let since = optional_time_from_row(row, 0)?;
     let reason: Option<String> = row.get(1)?;
     let is_probed = row.get(2)?;
     Ok(NotifierState {
         parked: since.zip(reason).map(|(since, reason)| Parked {
-            since: since.0,
+            since,
             reason,
             is_probed,
         }),
         failures_in_row: row.get(3)?,
-        paused_until: row.get::<_, Option<StoredTime>>(4)?.map(|at| at.0),
-        last_delivered_at: row.get::<_, Option<StoredTime>>(5)?.map(|at| at.0),
+        paused_until: optional_time_from_row(row, 4)?,
+        last_delivered_at: optional_time_from_row(row, 5)?,
     })
 }
 

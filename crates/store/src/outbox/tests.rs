@@ -443,7 +443,10 @@ async fn a_dead_letter_that_is_delivered_after_all_is_delivered() {
         )
         .await
         .unwrap_err();
-    assert!(matches!(error, StoreError::Unknown { .. }), "{error}");
+    assert!(
+        matches!(error.cause, StoreErrorCause::Unknown(_)),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -2,8 +2,9 @@
 //! otherwise a kill in between would start a second thread.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
+use crate::db::query;
 use crate::db::values::StoredTime;
 use crate::error::StoreErrorCause;
 use spendwatch_domain::alerts::notification::{Fact, Thread};
@@ -19,25 +20,21 @@ pub(crate) fn find(
     let [fact] = facts else {
         return Ok(None);
     };
-    let thread = db
-        .prepare_cached(
-            "SELECT channel, ts FROM threads WHERE notifier = ?1 AND fingerprint = ?2 AND started_at = ?3",
-        )?
-        .query_row(
-            params![
-                notifier.as_str(),
-                fact.identity.fingerprint(),
-                StoredTime(fact.identity.started_at)
-            ],
-            |row| {
-                Ok(Thread {
-                    channel: row.get(0)?,
-                    ts: row.get(1)?,
-                })
-            },
-        )
-        .optional()?;
-    Ok(thread)
+    query::first(
+        db,
+        "SELECT channel, ts FROM threads WHERE notifier = ?1 AND fingerprint = ?2 AND started_at = ?3",
+        params![
+            notifier.as_str(),
+            fact.identity.fingerprint(),
+            StoredTime(fact.identity.started_at)
+        ],
+        |row| {
+            Ok(Thread {
+                channel: row.get(0)?,
+                ts: row.get(1)?,
+            })
+        },
+    )
 }
 
 /// Stores a thread, replacing an older one. A message about several alerts starts none.
@@ -65,25 +62,4 @@ pub(crate) fn save(
         StoredTime(now),
     ])?;
     Ok(())
-}
-
-/// Deletes a notifier's threads, because with changed settings it may use another channel.
-pub(crate) fn forget(tx: &Transaction<'_>, notifier: &NotifierName) -> Result<(), StoreErrorCause> {
-    tx.prepare_cached("DELETE FROM threads WHERE notifier = ?1")?
-        .execute([notifier.as_str()])?;
-    Ok(())
-}
-
-/// Deletes threads that began before a time and whose alert and messages are deleted.
-pub(crate) fn drop_older(
-    tx: &Transaction<'_>,
-    before: Timestamp,
-) -> Result<usize, StoreErrorCause> {
-    let n_dropped = tx.execute(
-        "DELETE FROM threads WHERE began_at < ?1
-             AND fingerprint NOT IN (SELECT fingerprint FROM alerts)
-             AND fingerprint NOT IN (SELECT a.fingerprint FROM outbox_alerts a JOIN outbox o USING (position))",
-        [StoredTime(before)],
-    )?;
-    Ok(n_dropped)
 }

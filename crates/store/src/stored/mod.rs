@@ -11,7 +11,6 @@ mod fact;
 mod old_rows;
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -90,16 +89,17 @@ macro_rules! stored_by {
 pub(crate) use stored_by;
 
 /// A value stored as a JSON string. Exact numbers are, because JSON numbers would lose digits.
-pub(crate) trait StoredText: Display + Sized {
-    fn to_text(&self) -> String {
-        self.to_string()
-    }
+pub(crate) trait StoredText: Sized {
+    fn to_text(&self) -> String;
     fn from_text(text: &str) -> Option<Self>;
 }
 
 macro_rules! stored_text {
     ($(|$text:ident| $read:expr => $($kind:ty),+;)+) => {$($(
         impl StoredText for $kind {
+            fn to_text(&self) -> String {
+                self.to_string()
+            }
             fn from_text($text: &str) -> Option<$kind> {
                 $read
             }
@@ -122,6 +122,15 @@ impl StoredText for Usd {
     }
 }
 
+impl StoredText for Watch {
+    fn to_text(&self) -> String {
+        self.info().stored.to_owned()
+    }
+    fn from_text(text: &str) -> Option<Watch> {
+        Watch::from_stored(text)
+    }
+}
+
 impl<T: StoredText> Stored for T {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.to_text())
@@ -129,16 +138,6 @@ impl<T: StoredText> Stored for T {
     fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
         let text = <String as Deserialize>::deserialize(deserializer)?;
         T::from_text(&text).ok_or_else(|| D::Error::custom(format!("unknown value `{text}`")))
-    }
-}
-
-impl Stored for Watch {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.info().stored)
-    }
-    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Watch, D::Error> {
-        let text = <String as Deserialize>::deserialize(deserializer)?;
-        Watch::from_stored(&text).ok_or_else(|| D::Error::custom(format!("unknown value `{text}`")))
     }
 }
 

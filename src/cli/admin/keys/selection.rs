@@ -50,9 +50,7 @@ impl KeySelection {
 
     /// Reads all keys and resolves the options.
     pub async fn read(&self, context: &CommandContext<'_>) -> Result<KeysWithUsage, CommandError> {
-        let usage = |error: &dyn std::error::Error| {
-            context.usage(error)
-        };
+        let usage = |error: &dyn std::error::Error| context.usage(error);
         let ledger = Ledger::open(context).await?;
         let workspaces = match self.workspace {
             Some(_) => context.workspaces().await?,

@@ -52,7 +52,7 @@ impl Measurer<'_> {
                         // The sum includes hours without a bill.
                         uncertain: total.uncertain.min(estimated),
                     })),
-                    ..self.measurement(subject, sum, sum.into_figure(), None)
+                    ..self.measurement(subject, sum, None)
                 })
             };
         sums.into_iter().filter_map(measured).collect()

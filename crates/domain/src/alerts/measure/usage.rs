@@ -7,21 +7,20 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::alerts::alert::Slot;
+use crate::alerts::measure::{Measurement, burn_rate, frame_keys};
 use crate::figures::counting::{
     UsageFilter, is_cell_counted, is_team_counted, key_of, quantity, user_of,
 };
-use crate::figures::figure::{Addend, Completeness, Figure, FigureSum, completeness, oldest};
+use crate::figures::figure::{Addend, Completeness, FigureSum, completeness, oldest};
 use crate::figures::period_sums::PeriodSums;
 use crate::figures::snapshot::{EvalContext, PartInfo};
-use crate::figures::totals::{Figures, PartState};
+use crate::figures::totals::PartState;
 use crate::rules::rule::{Condition, Limit, PeriodLimit, Rule};
 use crate::rules::watch::{Quantity, Watch};
 use crate::units::money::Usd;
 use crate::units::period::{self, Period};
 use crate::units::subject::{Subject, SubjectKind};
 use crate::usage::bucket::{Amounts, Part, UsageKey};
-
-use crate::alerts::measure::{Measurement, burn_rate, frame_keys};
 
 /// Measures a rule in the open period, and in the closed one if that ended after `began`.
 pub(super) fn measure(
@@ -33,9 +32,6 @@ pub(super) fn measure(
     began: Timestamp,
 ) -> Vec<Measurement> {
     let snapshot = &eval_context.snapshot;
-    if !is_reported(rule, limits.for_each, snapshot.figures) {
-        return Vec::new();
-    }
     let periods = frame_keys(rule).into_iter();
     let mut periods = periods.map_while(|key| snapshot.figures.period_sums(&key));
     let Some((open, closed)) = periods.next() else {
@@ -71,25 +67,6 @@ pub(super) fn measure(
         measurements.extend(measure(closed, true));
     }
     measurements
-}
-
-/// Returns whether the Admin API reports what a rule measures: without keys, users or requests, such rules have no subjects.
-fn is_reported(rule: &Rule, for_each: SubjectKind, figures: &Figures) -> bool {
-    let has = |is_needed: bool, is_reported: fn(&UsageKey) -> bool| {
-        !is_needed || figures.usage_keys().iter().any(is_reported)
-    };
-    let by_key = for_each == SubjectKind::ApiKey || rule.matcher.api_key.is_some();
-    let by_user = for_each == SubjectKind::User || rule.matcher.user.is_some();
-    has(by_key, |usage_key| usage_key.api_key.is_some())
-        && has(by_user, |usage_key| usage_key.user.is_some())
-        && (rule.watch() != Watch::Requests || reports_requests(figures))
-}
-
-/// Returns whether requests are reported at all: if there are tokens but no requests, their number is unknown, not zero.
-fn reports_requests(figures: &Figures) -> bool {
-    let mut cells = (0..figures.parts().len()).flat_map(|part| figures.recorded(part));
-    let has_tokens = cells.clone().any(|(_, amounts)| amounts.tokens.sum() > 0);
-    !has_tokens || cells.any(|(_, amounts)| amounts.requests > 0)
 }
 
 fn first_day(rule: &Rule, period: Period, frame: &PeriodSums) -> Date {
@@ -213,7 +190,7 @@ impl<'a> Measurer<'a> {
         }
         let name = self.eval_context.snapshot.organization.shared();
         let subject = Subject::new(SubjectKind::Organization, name);
-        vec![self.measurement(subject, sum, sum.into_figure(), None)]
+        vec![self.measurement(subject, sum, None)]
     }
 
     fn workspaces(&self) -> Vec<Measurement> {
@@ -228,7 +205,10 @@ impl<'a> Measurer<'a> {
                 }
             };
             let subject = Subject::new(SubjectKind::Workspace, id);
-            self.measurement(subject, sum, sum.into_single_figure(), Some(part.member))
+            Measurement {
+                figure: sum.into_single_figure(),
+                ..self.measurement(subject, sum, Some(part.member))
+            }
         };
         let mut all = Vec::with_capacity(self.eval_context.snapshot.figures.parts().len());
         all.extend(self.counted().map(measured));
@@ -269,7 +249,7 @@ impl<'a> Measurer<'a> {
         let without_usage = without_usage.into_iter().map(|subject| (subject, unused));
         known
             .chain(without_usage)
-            .map(|(subject, sum)| self.measurement(subject, sum, sum.into_figure(), None))
+            .map(|(subject, sum)| self.measurement(subject, sum, None))
             .collect()
     }
 
@@ -301,7 +281,7 @@ impl<'a> Measurer<'a> {
                 sum.add_unknown_part();
             }
             let subject = Subject::new(SubjectKind::Team, name);
-            self.measurement(subject, sum, sum.into_figure(), None)
+            self.measurement(subject, sum, None)
         };
         sums.into_iter().map(measured).collect()
     }
@@ -325,13 +305,12 @@ impl<'a> Measurer<'a> {
         &self,
         subject: Subject,
         sum: FigureSum,
-        figure: Figure,
         member: Option<&PartInfo<'_>>,
     ) -> Measurement {
         Measurement {
             rule: self.index,
             limit: self.limit(&subject, member),
-            figure,
+            figure: sum.into_figure(),
             subject,
             label: self.frame.label.clone(),
             event: None,

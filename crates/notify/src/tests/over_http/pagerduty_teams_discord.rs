@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::super::pagerduty_teams_discord::{discord_rules, pagerduty_rules, teams_rules};
 use super::receiver::Receiver;
 use super::{reply, retry, secret, send, send_from, send_one};
+use crate::Notifier;
 use crate::outcome::{Delivery, SettingsError};
+use crate::post::ReceiverEndpoint;
 use crate::receivers::pagerduty::PagerDuty;
 use crate::samples::{fact, fact_named, workspace_facts};
-use crate::{Notifier, post};
 use spendwatch_base::receiver::{PagerDutySettings, ReceiverSettings};
 use spendwatch_domain::alerts::notification::Reason;
 
@@ -273,13 +274,12 @@ async fn secrets_are_not_quoted_or_shown() {
 
 #[test]
 fn invalid_settings_are_rejected() {
-    let client = post::client(&secret("https://example.com"), false).unwrap();
     let build = |url: &str, key: &str| {
         let settings = PagerDutySettings {
             url: secret(url),
             routing_key: secret(key),
         };
-        PagerDuty::new(client.clone(), settings)
+        PagerDuty::new(settings, false)
     };
     let events = "https://events.eu.pagerduty.com/v2/enqueue";
     assert!(build(events, &format!("{ROUTING_KEY}\n")).is_ok());
@@ -289,9 +289,9 @@ fn invalid_settings_are_rejected() {
         assert!(!error.to_string().contains("canary"));
     }
     let clear = "http://events.example.com/canary";
-    let refused = post::client(&secret(clear), false);
+    let refused = ReceiverEndpoint::new(secret(clear), false);
     assert!(matches!(refused, Err(SettingsError::ClearText)));
-    assert!(post::client(&secret(clear), true).is_ok());
+    assert!(ReceiverEndpoint::new(secret(clear), true).is_ok());
 }
 
 /// A changed setting means another receiver, so that a parked notifier is tried again.

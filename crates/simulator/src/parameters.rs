@@ -1,4 +1,4 @@
-//! Query parameters of the real API, with validation.
+//! Query parameters, with validation.
 
 use std::collections::BTreeSet;
 
@@ -36,6 +36,19 @@ pub fn values<'a>(query: &'a Query, name: &str) -> Vec<&'a str> {
     pairs.map(|(_, value)| value.as_str()).collect()
 }
 
+/// Returns all values of a repeatable parameter, which must be in `allowed`.
+pub fn values_in<'a>(
+    query: &'a Query,
+    name: &str,
+    allowed: &[&str],
+) -> Result<Vec<&'a str>, ApiError> {
+    let values = values(query, name);
+    match values.iter().find(|value| !allowed.contains(value)) {
+        Some(value) => Err(ApiError::bad_request(format!("{name} cannot be {value}"))),
+        None => Ok(values),
+    }
+}
+
 /// Returns a parameter whose value must be in `allowed`.
 pub fn one_of<'a>(
     query: &'a Query,
@@ -66,11 +79,15 @@ pub fn limit(query: &Query, default: usize, max: usize) -> Result<usize, ApiErro
     }
 }
 
+/// Returns a required parameter.
+pub fn required<'a>(query: &'a Query, name: &str) -> Result<&'a str, ApiError> {
+    parameter(query, name).ok_or_else(|| ApiError::bad_request(format!("{name} is required")))
+}
+
 /// Returns a required timestamp.
 pub fn required_timestamp(query: &Query, name: &str) -> Result<Timestamp, ApiError> {
-    let text = parameter(query, name)
-        .ok_or_else(|| ApiError::bad_request(format!("{name} is required")))?;
-    text.parse()
+    required(query, name)?
+        .parse()
         .map_err(|_| ApiError::bad_request(format!("{name} is not a timestamp")))
 }
 
