@@ -78,7 +78,7 @@ async fn slow_proxy(service: String) -> String {
                 let far = TcpStream::connect(&service).await?;
                 near.set_nodelay(true)?;
                 far.set_nodelay(true)?;
-                let ((mut asking, mut told), (mut answering, mut asked)) =
+                let ((mut asking, mut client_writer), (mut answering, mut asked)) =
                     (near.into_split(), far.into_split());
                 let there = tokio::io::copy(&mut asking, &mut asked);
                 let back = async {
@@ -89,7 +89,7 @@ async fn slow_proxy(service: String) -> String {
                             return Ok(0);
                         }
                         clock.sleep(LATENCY).await;
-                        told.write_all(&piece[..n]).await?;
+                        client_writer.write_all(&piece[..n]).await?;
                     }
                 };
                 tokio::try_join!(there, back)

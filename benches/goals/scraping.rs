@@ -131,8 +131,8 @@ impl Client {
         while line != "\r\n" {
             line.clear();
             self.stream.read_line(&mut line).expect("a head");
-            if let Some(told) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = told.trim().parse().expect("a length");
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
             }
         }
         let mut body = vec![0; length];

@@ -6,9 +6,13 @@ use jiff::tz::TimeZone;
 
 use crate::cycle::state::Watcher;
 use spendwatch_config::digests::DigestConfig as Configured;
-use spendwatch_domain::digest::{
-    self, AuditAnchor, ClosedPeriod, DataGap, Digest, DigestAction, DigestInput, Forecast, MAX_WAIT,
+use spendwatch_domain::digest::create::{DigestInput, create};
+use spendwatch_domain::digest::forecast::{forecast, forecast_spans};
+use spendwatch_domain::digest::gaps::{gaps, is_complete};
+use spendwatch_domain::digest::period::{
+    ClosedPeriod, DigestAction, MAX_WAIT, last_closed_period, next_action, pieces,
 };
+use spendwatch_domain::digest::{AuditAnchor, DataGap, Digest, Forecast};
 use spendwatch_domain::units::ids::NotifierName;
 use spendwatch_domain::units::span::HourSpan;
 use spendwatch_domain::usage::bucket::Part;
@@ -48,14 +52,14 @@ impl Watcher {
         let last = mark
             .filter(|mark| mark.schedule == schedule)
             .map(|mark| mark.last_slot);
-        let (slot, messages) = match digest::next_action(&configured.schedule, last, now) {
+        let (slot, messages) = match next_action(&configured.schedule, last, now) {
             DigestAction::Rest => return Ok(0),
             DigestAction::Count(from) => (from, Vec::new()),
             DigestAction::Due { slot, since } => {
                 let zone = &configured.schedule.zone().rules;
-                let closed = digest::last_closed_period(configured.period, zone, slot);
+                let closed = last_closed_period(configured.period, zone, slot);
                 let gaps = self.digest_gaps(&closed);
-                if !digest::is_complete(&gaps) && now.duration_since(since) < MAX_WAIT {
+                if !is_complete(&gaps) && now.duration_since(since) < MAX_WAIT {
                     return Ok(0);
                 }
                 let digest = self.create_digest(configured, &closed, &gaps, now).await?;
@@ -83,7 +87,7 @@ impl Watcher {
         let whole = self.coverages.get(&Part::Whole);
         let whole = ("the whole organization".to_owned(), whole);
         let parts: Vec<_> = workspaces.chain([whole]).collect();
-        digest::gaps(&parts, closed, self.settings.poll.settle)
+        gaps(&parts, closed, self.settings.poll.settle)
     }
 
     async fn create_digest(
@@ -96,7 +100,7 @@ impl Watcher {
         let name = &self.settings.organization;
         let zone = configured.schedule.zone();
         let span = closed.cut.span;
-        let pieces = digest::pieces(configured.period, &zone.rules, span);
+        let pieces = pieces(configured.period, &zone.rules, span);
         let by_piece = pieces.clone();
         let rows = self
             .store
@@ -123,7 +127,7 @@ impl Watcher {
             gaps,
             audit: audit.as_ref(),
         };
-        Ok(digest::create(&source, self.alerts.by_slot.values(), now))
+        Ok(create(&source, self.alerts.by_slot.values(), now))
     }
 
     /// Returns the newest entry of the audit log. A read error does not prevent the digest.
@@ -146,7 +150,7 @@ impl Watcher {
         zone: &TimeZone,
         now: Timestamp,
     ) -> Result<Option<Forecast>, StoreError> {
-        let pace = digest::forecast_spans(zone, self.figures.newest_settled_hour(now), now);
+        let pace = forecast_spans(zone, self.figures.newest_settled_hour(now), now);
         let first = pace.so_far.start.min(pace.last_week.start);
         let is_known = |part: &Part| {
             // Usage of the whole is summed as the remainder.
@@ -165,7 +169,7 @@ impl Watcher {
         let name = &self.settings.organization;
         let of = |hours: HourSpan| self.store.usage(name, hours, move |_| hours.start);
         let (so_far, last_week) = (of(pace.so_far).await?, of(pace.last_week).await?);
-        Ok(digest::forecast(&pace, &so_far, &last_week))
+        Ok(forecast(&pace, &so_far, &last_week))
     }
 
     /// Returns one message per recipient, each with its own id.

@@ -84,3 +84,19 @@ fn share_rounded_up(limit: Quantity, percent: Percent) -> Quantity {
     let product = limit * i128::from(percent.millionths());
     product.div_euclid(WHOLE) + i128::from(product.rem_euclid(WHOLE) != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::money::Usd;
+
+    #[test]
+    fn shares_are_compared_exactly() {
+        let least = |percent| {
+            let percent = Percent::parse(percent).unwrap();
+            share_rounded_up(Usd::from_dollars(3).pico(), percent)
+        };
+        assert!(least("33.333333%") <= Usd::from_dollars(1).pico());
+        assert!(least("33.333334%") > Usd::from_dollars(1).pico());
+    }
+}

@@ -1,12 +1,28 @@
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::create::{DigestInput, create, idle_keys};
+use super::forecast::{forecast, forecast_spans};
+use super::gaps::{gaps, is_complete};
+use super::period::{DigestAction, last_closed_period, next_action, pieces};
 use super::*;
+use crate::alerts::measure::Measurement;
 use crate::figures::figure::Figure;
+use crate::figures::snapshot::OrganizationSnapshot;
 use crate::figures::totals::Figures;
+use crate::ledger::coverage::Coverage;
 use crate::org::directory::{Directory, Presence};
 use crate::org::inventory::{Inventory, InventoryKey};
 use crate::units::ids::WorkspaceId;
+use crate::units::period::Period;
 use crate::units::period::Zone;
 use crate::units::privacy::Privacy;
+use crate::units::schedule::Schedule;
+use crate::units::span::Day;
 use crate::units::span::Hour;
+use crate::units::subject::SubjectKind;
 use crate::usage::bucket::Part;
 use proptest::prelude::*;
 

@@ -85,11 +85,6 @@ impl Usd {
         Ok(Usd(if negative { -pico } else { pico }))
     }
 
-    /// Returns whether `value ≥ percent × self`, exactly.
-    pub fn share_is_reached(self, percent: Percent, value: Usd) -> bool {
-        quantity_share_is_reached(self.0, percent, value.0)
-    }
-
     /// Formats with two decimals (rounded half to even) and thousands separators: `1,234.50`.
     pub fn grouped(self) -> String {
         let cents = self.cents();
@@ -234,11 +229,6 @@ pub fn percent_digits(millionths: i128) -> String {
     }
     let digits = format!("{fraction:06}");
     format!("{sign}{whole}.{}", digits.trim_end_matches('0'))
-}
-
-/// Returns whether `value ≥ percent × limit`, exactly, for quantities of one unit.
-pub fn quantity_share_is_reached(limit: i128, percent: Percent, value: i128) -> bool {
-    value * WHOLE >= limit * i128::from(percent.0)
 }
 
 /// Returns how far `value` is above `limit`, in percent with one decimal, rounded half to even: `12.5`. `None` for a
@@ -434,12 +424,6 @@ mod tests {
         ] {
             assert_eq!(Percent::parse(text), None, "{text}");
         }
-        let limit = Usd::from_dollars(3);
-        let third = Percent::parse("33.333333%").unwrap();
-        assert!(limit.share_is_reached(third, Usd::from_dollars(1)));
-        assert!(
-            !limit.share_is_reached(Percent::parse("33.333334%").unwrap(), Usd::from_dollars(1))
-        );
         assert_eq!(overage_percent(2000, 2251), Some("12.6".to_owned()));
         assert_eq!(overage_percent(2000, 2249), Some("12.4".to_owned()));
         assert_eq!(overage_percent(0, 1), None);

@@ -127,12 +127,6 @@ impl Amounts {
         *self == Amounts::ZERO
     }
 
-    /// Returns the counts with all money set to zero.
-    #[must_use]
-    pub fn without_money(self) -> Amounts {
-        Amounts::from_figures([Usd::ZERO; N_MONEY], self.counts())
-    }
-
     /// Returns the money fields in declaration order.
     pub fn money(&self) -> [Usd; N_MONEY] {
         [

@@ -1,6 +1,6 @@
 //! Alerts and their history.
 
-pub(crate) mod compiled_matchers;
+pub mod compiled_matchers;
 pub mod suppressions;
 
 pub mod overview;

@@ -1,14 +1,14 @@
 //! The SQLite file: columns, migrations, opening, locking and copying it, and the threads that use it.
 
-pub(crate) mod migrations;
-pub(crate) mod query;
-pub(crate) mod values;
+pub mod migrations;
+pub mod query;
+pub mod values;
 
-pub(crate) mod connection_thread;
-pub(crate) mod lock;
-pub(crate) mod pages;
+pub mod connection_thread;
+pub mod lock;
+pub mod pages;
 
-pub(crate) mod open;
+pub mod open;
 
-pub(crate) mod files;
-pub(crate) mod unopened;
+pub mod files;
+pub mod unopened;

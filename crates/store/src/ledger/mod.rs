@@ -1,6 +1,6 @@
 //! Reads the ledger: rows of usage by part, hour and usage key, and their sums.
 
-pub(crate) mod row_ids;
+pub mod row_ids;
 
 pub mod rows;
 
