@@ -20,6 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Pauses before the second and third request of a cycle, if the previous one failed.
 const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 
+/// Client and URL of the heartbeat.
 #[derive(Debug)]
 pub struct Heartbeat {
     endpoint: ReceiverEndpoint,

@@ -62,6 +62,7 @@ pub enum SecretSinkError {
 }
 
 impl SecretSink {
+    /// Opens the sink.
     pub fn open(&self) -> Result<OpenSink, SecretSinkError> {
         Ok(match self {
             SecretSink::File(path) => OpenSink::File(new_file(path)?),

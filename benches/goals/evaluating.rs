@@ -95,7 +95,7 @@ fn deciding(report: &mut Report, at: Timestamp) {
     low.rules = (0..10)
         .map(|place| {
             with(&format!("rule {place}"), |limit| {
-                limit.limit = Limit::Fixed(1)
+                limit.limit = Limit::Fixed(1);
             })
         })
         .collect();

@@ -33,6 +33,7 @@ impl StopFlag {
         stop
     }
 
+    /// Returns whether a stop was requested; checked between two steps, never within one.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

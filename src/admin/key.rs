@@ -7,6 +7,7 @@ use spendwatch_anthropic::admin::result::WriteResult;
 use spendwatch_domain::admin::change::AdminChange;
 use spendwatch_domain::units::ids::ApiKeyId;
 
+/// Result of creating a key.
 #[derive(Debug)]
 pub enum KeyOutcome {
     /// The key exists and its secret was written.

@@ -68,6 +68,7 @@ pub async fn read_lists(
     })
 }
 
+/// Result of offboarding one user.
 #[derive(Debug)]
 pub struct OffboardResult {
     /// In the order of the plan.

@@ -11,6 +11,7 @@ use spendwatch_domain::admin::onboard::{OnboardItem, OnboardStep, PlannedAction}
 use spendwatch_domain::units::ids::ApiKeyId;
 use spendwatch_domain::units::span::Day;
 
+/// Result of one onboarding item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ItemResult {
     pub item: OnboardItem,
@@ -20,6 +21,7 @@ pub struct ItemResult {
     pub detail: String,
 }
 
+/// Outcome of one onboarding item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemOutcome {
     Done,
@@ -46,6 +48,7 @@ impl ItemOutcome {
     }
 }
 
+/// Result of onboarding one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnboardResult {
     /// In the order of the plan.

@@ -17,6 +17,7 @@ use spendwatch_metrics::daemon::RequestCount;
 use spendwatch_metrics::exposition::Exposition;
 use spendwatch_metrics::gauges::Rendered;
 
+/// The newest published state.
 #[derive(Debug, Default)]
 pub struct PublishedState {
     organizations: Mutex<BTreeMap<OrganizationName, OrganizationStatus>>,
@@ -27,6 +28,7 @@ pub struct PublishedState {
     privacy: ArcSwap<Privacy>,
 }
 
+/// Status of one organization.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct OrganizationStatus {
     /// Outcome and end of the newest cycle; `None` before the first.
@@ -77,10 +79,12 @@ impl PublishedState {
         self.assemble(&gauges);
     }
 
+    /// Registers the request counts of an organization.
     pub fn set_request_counts(&self, organization: &OrganizationName, counts: &Arc<RequestCounts>) {
         lock(&self.requests).insert(organization.clone(), Arc::clone(counts));
     }
 
+    /// Replaces the gauges of one organization.
     pub fn set_gauges(&self, organization: &OrganizationName, rendered: Rendered) {
         let mut gauges = lock(&self.gauges);
         gauges.insert(organization.clone(), rendered);
@@ -92,6 +96,7 @@ impl PublishedState {
         self.exposition.load_full()
     }
 
+    /// Returns the request counts of all organizations.
     pub fn request_counts(&self) -> Vec<RequestCount> {
         let requests = lock(&self.requests);
         let of_each = requests.iter().flat_map(|(organization, counts)| {
@@ -109,6 +114,7 @@ impl PublishedState {
         of_each.collect()
     }
 
+    /// Replaces the delivery gauges of all notifiers.
     pub fn set_delivery_gauges(&self, posts: BTreeMap<NotifierName, DeliveryGauges>) {
         *lock(&self.posts) = posts;
     }
@@ -118,10 +124,12 @@ impl PublishedState {
         lock(&self.posts).clone()
     }
 
+    /// Sets how users are named.
     pub fn set_privacy(&self, privacy: Privacy) {
         self.privacy.store(Arc::new(privacy));
     }
 
+    /// Returns how users are named.
     pub fn privacy(&self) -> Privacy {
         **self.privacy.load()
     }
@@ -161,6 +169,7 @@ impl PublishedState {
             .all(|status| matches!(status.last_cycle, Some((CycleOutcome::Ok, _))))
     }
 
+    /// Returns the status of all organizations.
     pub fn organizations(&self) -> BTreeMap<OrganizationName, OrganizationStatus> {
         lock(&self.organizations).clone()
     }

@@ -17,6 +17,7 @@ pub struct Wakeups {
 }
 
 impl Wakeups {
+    /// Returns the wake-up of one notifier.
     pub fn for_notifier(&self, notifier: &NotifierName) -> Arc<Notify> {
         let mut wakeups = lock(&self.notifiers);
         Arc::clone(wakeups.entry(notifier.clone()).or_default())
@@ -34,6 +35,7 @@ impl Wakeups {
         wakeups.retain(|name, _| names.contains(name));
     }
 
+    /// Wakes all workers.
     pub fn wake_all(&self) {
         for wakeup in lock(&self.notifiers).values() {
             wakeup.notify_one();

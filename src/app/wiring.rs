@@ -19,6 +19,7 @@ use spendwatch_domain::units::dialect::Dialect;
 use spendwatch_notify::Notifier;
 use spendwatch_notify::envelope::Links;
 
+/// Returns the client settings of an organization.
 pub fn api_settings(organization: &OrganizationConfig) -> ApiSettings {
     ApiSettings {
         organization: organization.name.clone(),
@@ -82,6 +83,7 @@ pub async fn dialect(
     }
 }
 
+/// Resolves the admin key of an organization.
 pub async fn admin_key(
     organization: &OrganizationConfig,
     environment: &Environment,

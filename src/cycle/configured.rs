@@ -10,6 +10,7 @@ use spendwatch_config::notifiers::NotifierConfig;
 use spendwatch_config::organizations::OrganizationConfig;
 use spendwatch_domain::alerts::policy::{NotifierPolicy, Policy};
 
+/// Returns the settings of one organization.
 pub fn settings(config: &Config, organization: &OrganizationConfig) -> WatcherSettings {
     // An Alertmanager is sent the current alerts, so decisions create no messages for it.
     let receivers = || {

@@ -31,6 +31,7 @@ const BILLED_AFTER_DAYS: i32 = 3;
 /// 4 hours, up to 24).
 const MAX_LAG: SignedDuration = SignedDuration::from_hours(24);
 
+/// Family of reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reports {
     /// Cost by hour, up to a watermark.
@@ -40,6 +41,7 @@ pub enum Reports {
 }
 
 impl Reports {
+    /// Returns the reports of a dialect, if it has any.
     pub fn of(dialect: Dialect) -> Option<Reports> {
         match dialect {
             Dialect::Guide => None,
@@ -49,6 +51,7 @@ impl Reports {
     }
 }
 
+/// Reads one sweep.
 #[derive(Debug, Clone)]
 pub struct Reader {
     pub api: AdminApi,
@@ -66,6 +69,7 @@ pub struct Reader {
     pub now: Timestamp,
 }
 
+/// Result of a sweep.
 #[derive(Debug)]
 pub struct Read {
     /// Hours covered; fewer than requested if the rest is not reported yet.

@@ -64,6 +64,7 @@ pub struct WatcherSettings {
     pub delivery: BTreeMap<NotifierName, DeliverySettings>,
 }
 
+/// Dependencies of a watcher.
 #[derive(Clone)]
 pub struct WatcherDeps {
     pub api: AdminApi,

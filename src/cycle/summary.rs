@@ -4,6 +4,7 @@ use spendwatch_domain::figures::statement::StatementMismatch;
 use spendwatch_domain::units::skew::ClockProblem;
 use spendwatch_metrics::counters::CycleOutcome;
 
+/// Outcome of a cycle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CycleSummary {
     pub outcome: CycleOutcome,
@@ -24,6 +25,7 @@ pub struct CycleSummary {
     pub clock: Option<ClockProblem>,
 }
 
+/// Errors of a cycle.
 #[derive(Debug, Default)]
 pub struct CycleErrors {
     /// Each with its location, up to a maximum number.
@@ -39,18 +41,21 @@ pub struct CycleErrors {
 const MAX_LINES: usize = 20;
 
 impl CycleErrors {
+    /// Adds an error.
     pub fn note(&mut self, line: String) {
         if self.lines.len() < MAX_LINES {
             self.lines.push(line);
         }
     }
 
+    /// Adds an unreadable figure.
     pub fn note_unreadable(&mut self, line: String) {
         if self.unreadable.len() < MAX_LINES {
             self.unreadable.push(line);
         }
     }
 
+    /// Adds the rejection of the key.
     pub fn add_key_rejection(&mut self, line: String) {
         self.is_refused = true;
         self.note(line);

@@ -67,6 +67,7 @@ pub enum ReloadFrom {
     Nowhere,
 }
 
+/// A running daemon.
 pub struct Daemon {
     app: Arc<App>,
     config: Config,
@@ -145,6 +146,7 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Returns the address of the HTTP server.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }

@@ -11,6 +11,7 @@ pub struct Signals {
     hung_up: Signal,
 }
 
+/// What a signal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignalAction {
     End,
@@ -18,6 +19,7 @@ pub enum SignalAction {
 }
 
 impl Signals {
+    /// Installs the handlers.
     pub fn listen() -> io::Result<Signals> {
         Ok(Signals {
             interrupted: signal(SignalKind::interrupt())?,
@@ -26,6 +28,7 @@ impl Signals {
         })
     }
 
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> SignalAction {
         tokio::select! {
             _ = self.interrupted.recv() => SignalAction::End,

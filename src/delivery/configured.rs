@@ -26,6 +26,7 @@ pub struct Senders {
 }
 
 impl Senders {
+    /// Returns the names of all notifiers.
     pub fn names(&self) -> Vec<NotifierName> {
         let workers = self.workers.iter().map(|worker| &worker.name);
         let resenders = self.resenders.iter().map(|resender| &resender.target.name);

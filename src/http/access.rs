@@ -61,6 +61,7 @@ pub enum AccessDenied {
 }
 
 impl AccessDenied {
+    /// Returns the status code of the response.
     pub fn status(self) -> StatusCode {
         match self {
             AccessDenied::NoToken => StatusCode::UNAUTHORIZED,
@@ -145,6 +146,7 @@ impl AccessPolicy {
         })
     }
 
+    /// Returns the configured bearer token.
     pub fn token(&self) -> Option<&Secret> {
         self.token.as_ref()
     }

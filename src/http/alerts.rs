@@ -79,6 +79,7 @@ pub async fn find(
     }
 }
 
+/// Returns the error for an unknown fingerprint.
 pub fn not_found(fingerprint: &str) -> RequestError {
     RequestError::NotFound(format!("no alert `{fingerprint}`"))
 }

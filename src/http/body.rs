@@ -122,6 +122,7 @@ async fn body(body: Body) -> Result<Bytes, RequestError> {
     })
 }
 
+/// Parses a JSON body. Errors name the path of the wrong value and suggest the nearest field name.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, RequestError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(fields)) => read_fields(fields),
@@ -175,6 +176,7 @@ pub fn parse_text<T, E: Display>(
     parse(text).map_err(|error| format!("`{}` {error}", cut(text, MAX_SHOWN)))
 }
 
+/// Rejects a text of white space only, with the name of its field.
 pub fn check_not_empty(name: &str, text: &str) -> Result<(), RequestError> {
     if text.trim().is_empty() {
         return Err(RequestError::Request(format!("`{name}` is empty")));

@@ -63,6 +63,7 @@ impl fmt::Display for ClientSource {
     }
 }
 
+/// All open connections.
 #[derive(Debug)]
 pub struct Connections {
     open: Mutex<OpenConnections>,
@@ -101,6 +102,7 @@ enum NoRoom {
     Full,
 }
 
+/// A slot for one connection, if one was free, and whether the maximum was reached.
 #[derive(Debug)]
 pub struct Admission {
     /// `None` if the connection must be closed.
@@ -121,10 +123,12 @@ impl Connections {
         }
     }
 
+    /// Changes the maximum; open connections above it are not closed.
     pub fn set_max(&self, max: usize) {
         self.open().max = max;
     }
 
+    /// Returns the maximum number of open connections.
     pub fn max(&self) -> usize {
         self.open().max
     }

@@ -58,6 +58,7 @@ impl FromRef<HandlerState> for Arc<App> {
     }
 }
 
+/// Running HTTP server.
 pub struct HttpServer {
     address: SocketAddr,
     access: Arc<ArcSwap<AccessPolicy>>,
@@ -97,6 +98,7 @@ impl HttpServer {
         })
     }
 
+    /// Returns the address of the HTTP server.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

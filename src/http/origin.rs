@@ -10,6 +10,7 @@ pub struct Authority {
 }
 
 impl Authority {
+    /// Parses `host`, `host:port` or `[address]:port`, as in the header `host`.
     pub fn parse(text: &str) -> Option<Authority> {
         let (name, port) = match text.rsplit_once(':') {
             Some((name, port)) if !port.contains(']') => (name, Some(port)),
@@ -36,6 +37,7 @@ impl Authority {
         Some(Authority { name, port })
     }
 
+    /// Returns whether the host is `localhost` or a loopback address.
     pub fn is_loopback(&self) -> bool {
         let ip = self.name.parse::<IpAddr>();
         self.name == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
@@ -51,6 +53,7 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Parses a URL with its scheme, such as `https://host:8443`; `None` if it has no valid host.
     pub fn parse(url: &str) -> Option<Origin> {
         let (scheme, rest) = url.split_once("://")?;
         let authority = Authority::parse(rest.split(['/', '?', '#']).next()?)?;
@@ -76,6 +79,7 @@ impl Origin {
     }
 }
 
+/// Returns the port that a URL of `http` or `https` may omit, `None` for other schemes.
 pub fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),

@@ -24,6 +24,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// A deadline moves in steps of at least this length, so that large responses do not set it for every packet.
 const MIN_STEP: Duration = Duration::from_secs(1);
 
+/// State of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionPhase {
     /// Waiting for the first byte of the first request.
@@ -92,6 +93,7 @@ impl PhaseTimes {
     }
 }
 
+/// Phase and deadline of one connection.
 #[derive(Debug)]
 pub struct ConnectionProgress {
     clock: Clock,
@@ -99,6 +101,7 @@ pub struct ConnectionProgress {
 }
 
 impl ConnectionProgress {
+    /// Creates the progress of a new connection.
     pub fn new(clock: Clock) -> ConnectionProgress {
         let step = PhaseTimes::new(ConnectionPhase::Opened, clock.monotonic());
         ConnectionProgress {
@@ -107,6 +110,7 @@ impl ConnectionProgress {
         }
     }
 
+    /// Returns the current phase.
     pub fn phase(&self) -> ConnectionPhase {
         self.step.borrow().phase
     }

@@ -117,6 +117,7 @@ pub struct AckFields {
     pub comment: Option<String>,
 }
 
+/// Acknowledges an alert with the author and optional comment in `fields`.
 pub async fn acknowledge_alert(
     app: &App,
     fingerprint: &str,
@@ -166,6 +167,7 @@ pub async fn acknowledge_alert(
     })
 }
 
+/// Body of a request that creates a silence.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewSilence {

@@ -33,6 +33,7 @@ pub enum SecretError {
     Aws { name: String, reason: String },
 }
 
+/// Resolves a secret.
 pub async fn resolve(
     source: &SecretSource,
     environment: &Environment,

@@ -62,7 +62,7 @@ pub fn list(alerts: &[DisplayedAlert]) -> OutputTable {
             ended(alert(one)).map(|(_, by)| by.as_str())
         })
         .hidden("changed_at", |one| one.row.changed_at)
-        .hidden("sequence", |one| u64::from(alert(one).sequence))
+        .hidden("sequence", |one| alert(one).sequence)
         .column(shown_if(has_event, "event", "EVENT"), |one| {
             slot(one).event.map(Event::as_str)
         })
@@ -149,7 +149,7 @@ pub fn history(watch: Watch, changes: &[AlertChange]) -> OutputTable {
     };
     TableBuilder::new(changes)
         .shown("at", "TIME", |change| change.at)
-        .hidden("sequence", |change| u64::from(change.sequence))
+        .hidden("sequence", |change| change.sequence)
         .shown("state", "STATE", |change| state_name(change.phase))
         .shown("ended_by", "ENDED BY", |change| {
             change.ended_by.map(EndedBy::as_str)

@@ -109,6 +109,7 @@ impl<'a, T> TableBuilder<'a, T> {
         self
     }
 
+    /// Returns the finished table; columns stay in the order in which they were added.
     pub fn build(self) -> OutputTable {
         self.table
     }

@@ -351,10 +351,10 @@ pub fn rule(name: &str, for_each: SubjectKind, limit: i64) -> Rule {
 
 /// Returns the limit of a rule on spend.
 pub fn limit_of(rule: &mut Rule) -> &mut PeriodLimit {
-    match &mut rule.condition {
-        Condition::Spend(limit) => limit,
-        other => panic!("{other:?} is not on spend"),
-    }
+    let Condition::Spend(limit) = &mut rule.condition else {
+        unreachable!("a rule on spend");
+    };
+    limit
 }
 
 /// Returns a rule on spend with another period.

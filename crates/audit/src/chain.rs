@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::entry::{self, AuditEntry, EntryPhase, ParsedLine};
 use crate::head::{ChainHead, HeadFile};
 
+/// Location of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineLocation {
     pub file: String,
@@ -14,6 +15,7 @@ pub struct LineLocation {
     pub line: usize,
 }
 
+/// A finding and its location.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}`, line {}: {problem}", spot.file, spot.line)]
 pub struct ChainBreak {
@@ -21,6 +23,7 @@ pub struct ChainBreak {
     pub problem: ChainProblem,
 }
 
+/// Kind of finding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChainProblem {
     #[error("is not an entry")]

@@ -44,6 +44,7 @@ impl EntryPhase {
     }
 }
 
+/// Content of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AuditEntry {
     pub at: Timestamp,
@@ -86,6 +87,7 @@ pub struct Link {
     pub prev: String,
 }
 
+/// A parsed line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParsedLine {
     pub link: Link,

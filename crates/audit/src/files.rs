@@ -18,6 +18,7 @@ use crate::head::{self, ChainHead, HeadFile};
 use crate::tail::{self, Tail};
 use spendwatch_base::private_file;
 
+/// Errors of the audit log.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The operation to be logged is not executed.
@@ -42,6 +43,7 @@ pub struct LogSnapshot {
     pub head: HeadFile,
 }
 
+/// An open file of the log.
 #[derive(Debug)]
 pub struct OpenedFile {
     pub path: PathBuf,
@@ -169,6 +171,7 @@ impl AuditFiles {
         }
     }
 
+    /// Returns the path of the head.
     pub fn head_path(&self) -> PathBuf {
         beside(&self.path, "head")
     }

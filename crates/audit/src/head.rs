@@ -32,6 +32,7 @@ impl ChainHead {
     }
 }
 
+/// Content of the head file, which names the newest entry.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum HeadFile {
     #[default]
@@ -42,6 +43,7 @@ pub enum HeadFile {
     Names(ChainHead),
 }
 
+/// Reads the head from its start. A torn or foreign content is a variant, not an error.
 pub fn read(file: &mut File) -> io::Result<HeadFile> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;

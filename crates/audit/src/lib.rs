@@ -71,6 +71,7 @@ pub struct Operation<'a> {
     pub arguments: &'a [(&'a str, String)],
 }
 
+/// How an operation ended.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OperationOutcome<'a> {
     /// `None` for success.
@@ -111,10 +112,12 @@ impl AuditLog {
         }))
     }
 
+    /// Returns the actor of new entries.
     pub fn actor(&self) -> &str {
         &self.0.actor
     }
 
+    /// Returns the same log with another actor.
     #[must_use]
     pub fn with_actor(&self, actor: &str) -> AuditLog {
         AuditLog(Arc::new(Inner {
@@ -136,6 +139,7 @@ impl AuditLog {
         })
     }
 
+    /// Logs the outcome of an intent.
     pub fn end(&self, intent: Intent, ended: &OperationOutcome<'_>) -> Result<(), AuditError> {
         let took = self.0.clock.monotonic().saturating_sub(intent.began);
         let entry = AuditEntry {
@@ -198,6 +202,7 @@ impl AuditLog {
         self.0.files.check()
     }
 
+    /// Returns the log's files.
     pub fn files(&self) -> &AuditFiles {
         &self.0.files
     }

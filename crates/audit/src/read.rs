@@ -7,6 +7,7 @@ use crate::chain::{ChainBreak, ChainWalk, LineLocation};
 use crate::entry::{self, AuditEntry, EntryPhase};
 use crate::files::{AuditError, AuditFiles};
 
+/// Result of verifying the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainReport {
     pub walk: ChainWalk,

@@ -36,6 +36,7 @@ pub struct ManualClock {
 /// Servers that the clock is compared with, until their clients are dropped.
 type Servers = Arc<Mutex<Vec<Weak<ServerTime>>>>;
 
+/// Time that one server last reported in the header `date`.
 #[derive(Debug, Default)]
 pub struct ServerTime {
     reported: Mutex<Option<Reported>>,
@@ -188,6 +189,7 @@ impl Clock {
 }
 
 impl ManualClock {
+    /// Creates a clock at a wall time.
     pub fn at(wall: Timestamp) -> ManualClock {
         ManualClock {
             times: Arc::new(watch::Sender::new(Times {
@@ -207,6 +209,7 @@ impl ManualClock {
         });
     }
 
+    /// Returns the number of sleepers.
     pub fn n_sleeping(&self) -> usize {
         self.times.receiver_count()
     }

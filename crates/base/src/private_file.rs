@@ -241,6 +241,7 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::accessat(rustix::fs::CWD, path, access, flags)?)
 }
 
+/// Returns the folder of a file.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())

@@ -102,6 +102,7 @@ pub struct AlertmanagerSettings<S> {
     pub resend_interval: Duration,
 }
 
+/// One member of an Alertmanager cluster.
 #[derive(Debug, Clone)]
 pub struct AlertmanagerMember<S> {
     pub url: S,
@@ -167,6 +168,7 @@ impl<S> ReceiverSettings<S> {
         }
     }
 
+    /// Returns all its secrets.
     pub fn secrets(&self) -> Vec<&S> {
         let mut secrets = Vec::new();
         self.map(|secret| secrets.push(secret));

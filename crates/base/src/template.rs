@@ -25,6 +25,7 @@ const MAX_JSON_VALUES: usize = 100_000;
 /// Maximum indentation of JSON, in spaces.
 const MAX_JSON_INDENT: usize = 16;
 
+/// A template whose syntax was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(String);
 
@@ -70,10 +71,12 @@ impl Template {
         Ok(template)
     }
 
+    /// Returns the source.
     pub fn text(&self) -> &str {
         &self.0
     }
 
+    /// Renders the template.
     pub fn render(&self, context: &Value) -> Result<String, TemplateError> {
         on_large_stack(|| self.render_on_this_thread(context))
     }

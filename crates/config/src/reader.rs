@@ -395,7 +395,7 @@ impl<'a> SectionReader<'a> {
             let item_key = format!("{}[{index}]", self.key(key));
             match &item.value {
                 Value::Table(table) => {
-                    sections.push(self.subsection(table, item_key, &item.location))
+                    sections.push(self.subsection(table, item_key, &item.location));
                 }
                 other => {
                     let message = format!("is {}, expected a table", other.kind());

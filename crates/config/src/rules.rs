@@ -46,7 +46,7 @@ pub fn read(root: &SectionReader<'_>, audience: &NotifierNames<'_>) -> Vec<Rule>
             }
             names.push(name.clone());
         }
-        let rule = read_one(&section, name, audience);
+        let rule = read_one(&section, name.as_deref(), audience);
         section.finish();
         rules.extend(rule.filter(|_| is_enabled));
     }
@@ -101,7 +101,7 @@ const NO_KEYS: &str = "has no effect: `guide` servers report no usage by API key
 
 fn read_one(
     section: &SectionReader<'_>,
-    name: Option<String>,
+    name: Option<&str>,
     audience: &NotifierNames<'_>,
 ) -> Option<Rule> {
     let watch = read_watch(section);
@@ -158,7 +158,7 @@ fn read_one(
         },
         Watch::Lifecycle => Condition::Lifecycle(events),
     };
-    let mut rule = Rule::new(name.as_deref().unwrap_or_default(), condition);
+    let mut rule = Rule::new(name.unwrap_or_default(), condition);
     rule.matcher = matcher;
     rule.zone = zone;
     if !is_of_events {

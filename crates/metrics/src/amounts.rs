@@ -10,6 +10,7 @@ use spendwatch_domain::units::ids::{ApiKeyId, UNATTRIBUTED};
 use spendwatch_domain::units::period::Period;
 use spendwatch_domain::usage::bucket::{Amounts, Tokens};
 
+/// Period of a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SumPeriod {
     Today,
@@ -18,6 +19,7 @@ pub enum SumPeriod {
     Recorded,
 }
 
+/// Kind of amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AmountKind {
     /// By model.
@@ -44,6 +46,7 @@ impl AmountKind {
 /// Amounts by model or API key, or under an empty name.
 type AmountsByLabel<'a> = BTreeMap<&'a str, TokenCounts>;
 
+/// Renders the series of a workspace.
 pub fn write(
     out: &mut String,
     view: &View<'_>,

@@ -19,6 +19,7 @@ const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// Empty final block.
 const LAST_BLOCK: [u8; 2] = [3, 0];
 
+/// Compressed text.
 #[derive(Debug)]
 pub struct Chunk {
     deflated: Bytes,
@@ -38,10 +39,12 @@ impl Chunk {
         }
     }
 
+    /// Returns the length of the text.
     pub fn len(&self) -> usize {
         usize::try_from(self.crc.amount()).unwrap_or(usize::MAX)
     }
 
+    /// Returns whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.crc.amount() == 0
     }
@@ -74,6 +77,7 @@ impl Default for GzipPrefix {
 }
 
 impl GzipPrefix {
+    /// Concatenates chunks.
     pub fn new<'a>(chunks: impl Iterator<Item = &'a Chunk> + Clone) -> GzipPrefix {
         let n_bytes: usize = chunks.clone().map(|chunk| chunk.deflated.len()).sum();
         let mut deflated = Vec::with_capacity(GZIP_HEADER.len() + n_bytes);

@@ -23,6 +23,7 @@ pub struct Counters {
     process: Process,
 }
 
+/// Outcome of a cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CycleOutcome {
     Ok,
@@ -133,6 +134,7 @@ impl Counters {
         }
     }
 
+    /// Counts a cycle.
     pub fn count_cycle(
         &self,
         organization: &OrganizationName,
@@ -166,21 +168,25 @@ impl Counters {
         self.heartbeats.with_label_values(&[outcome]).inc();
     }
 
+    /// Removes the heartbeat.
     pub fn remove_heartbeat(&self) {
         self.heartbeats.reset();
     }
 
+    /// Sets whether a notifier is parked.
     pub fn set_parked(&self, notifier: &NotifierName, is_parked: bool) {
         self.parked
             .with_label_values(&[notifier.as_str()])
             .set(if is_parked { 1.0 } else { 0.0 });
     }
 
+    /// Removes the parked state of a removed notifier.
     pub fn remove_parked(&self, notifier: &NotifierName) {
         // There may be none.
         let _ = self.parked.remove_label_values(&[notifier.as_str()]);
     }
 
+    /// Records whether a reload succeeded.
     pub fn record_reload(&self, is_accepted: bool, at: Timestamp) {
         self.reload_successful
             .set(if is_accepted { 1.0 } else { 0.0 });
@@ -189,6 +195,7 @@ impl Counters {
         }
     }
 
+    /// Returns the process metrics.
     pub fn process(&self) -> &Process {
         &self.process
     }

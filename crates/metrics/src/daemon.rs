@@ -36,12 +36,14 @@ pub struct RequestCount {
     pub n: u64,
 }
 
+/// Delivery state of one notifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DeliveryGauges {
     pub n_waiting: u64,
     pub n_dead: u64,
 }
 
+/// Renders all daemon series.
 pub fn render(
     counters: &Counters,
     requests: &[RequestCount],

@@ -55,6 +55,7 @@ impl Exposition {
         &self.n_dropped
     }
 
+    /// Returns the length of the text.
     pub fn len(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.len()).sum()
     }
@@ -64,6 +65,7 @@ impl Exposition {
         self.chunks.is_empty()
     }
 
+    /// Returns the chunks of a response: the gauges, then the daemon's own series.
     pub fn response_chunks(
         &self,
         own: String,

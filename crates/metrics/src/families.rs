@@ -216,6 +216,7 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// Returns the family.
     pub const fn family(self) -> &'static Family {
         &ALL[self as usize]
     }

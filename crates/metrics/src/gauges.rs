@@ -22,6 +22,7 @@ pub struct Renderer {
     deflater: Deflater,
 }
 
+/// Rendered gauges.
 #[derive(Debug)]
 pub struct Rendered {
     /// Indexed by metric.

@@ -19,6 +19,7 @@ pub fn negotiate(accept: Option<&str>, accept_encoding: Option<&str>) -> Negotia
     }
 }
 
+/// Returns the `content-type` of a format.
 pub const fn content_type(format: ExpositionFormat) -> &'static str {
     match format {
         ExpositionFormat::Text => "text/plain; version=0.0.4; charset=utf-8",

@@ -31,6 +31,7 @@ pub const FAMILIES: [(Metric, SeriesKind); 15] = {
     ]
 };
 
+/// Content of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeriesKind {
     Amounts(SumPeriod, AmountKind),
@@ -43,6 +44,7 @@ pub enum SeriesKind {
     RequestLimit,
 }
 
+/// Returns whether a metric is shown.
 pub fn is_shown(view: &View<'_>, shows: SeriesKind, options: SeriesOptions) -> bool {
     match shows {
         SeriesKind::Amounts(_, AmountKind::Savings) => view.is_detailed(),

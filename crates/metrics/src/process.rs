@@ -42,6 +42,7 @@ pub struct Process {
 }
 
 impl Process {
+    /// Reads the values of the current process.
     pub fn current() -> Process {
         let stat = read("/proc/self/stat");
         let started = field(&stat, 22)

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 /// Six decimals.
 const RATIO: i128 = 1_000_000;
 
+/// Metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
     pub name: &'static str,
@@ -18,6 +19,7 @@ pub struct Family {
     pub kind: FamilyKind,
 }
 
+/// Type of a metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FamilyKind {
     Gauge,
@@ -26,6 +28,7 @@ pub enum FamilyKind {
 }
 
 impl Family {
+    /// Creates a gauge.
     pub const fn gauge(name: &'static str, help: &'static str) -> Family {
         Family {
             name,
@@ -34,6 +37,7 @@ impl Family {
         }
     }
 
+    /// Creates a counter.
     pub const fn counter(name: &'static str, help: &'static str) -> Family {
         Family {
             name,
@@ -55,6 +59,7 @@ impl Family {
         format!("# HELP {name} {}\n# TYPE {name} {kind}\n", self.help)
     }
 
+    /// Appends a sample.
     pub fn sample(&self, out: &mut String, labels: &[(&str, &str)], value: impl Display) {
         out.push_str(self.name);
         let mut opening = '{';
@@ -74,6 +79,7 @@ impl Family {
     }
 }
 
+/// Exposition format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpositionFormat {
     /// Prometheus text 0.0.4.

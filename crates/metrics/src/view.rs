@@ -64,10 +64,12 @@ pub enum SeriesPlacement {
 }
 
 impl<'a> View<'a> {
+    /// Returns the figures.
     pub fn figures(&self) -> &'a Figures {
         self.snapshot.figures
     }
 
+    /// Returns the organization's name.
     pub fn organization(&self) -> &'a str {
         self.snapshot.organization.as_str()
     }
@@ -80,6 +82,7 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Returns whether the dialect reports users.
     pub fn reports_users(&self) -> bool {
         self.dialect == Some(Dialect::Analytics)
     }

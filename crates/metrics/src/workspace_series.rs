@@ -50,6 +50,7 @@ pub fn rows(view: &View<'_>) -> Vec<WorkspaceSeries> {
 }
 
 impl WorkspaceSeries {
+    /// Returns the labels that all series of a workspace have.
     pub fn labels<'a>(&'a self, view: &View<'a>) -> [(&'static str, &'a str); 3] {
         [
             ("organization", view.organization()),
@@ -58,6 +59,7 @@ impl WorkspaceSeries {
         ]
     }
 
+    /// Returns this month's spend.
     pub fn month_spend(&self, view: &View<'_>) -> Usd {
         let month = view.frames(Period::Month).map(|(open, _)| open);
         let of = |member: &usize| month.map_or(Usd::ZERO, |frame| frame.sum_of(*member).spend);

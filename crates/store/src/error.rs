@@ -12,6 +12,7 @@ pub struct StoreError {
     pub cause: StoreErrorCause,
 }
 
+/// Why a store operation failed; decides what the message suggests.
 #[derive(Debug)]
 pub enum StoreErrorCause {
     Newer {

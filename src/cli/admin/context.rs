@@ -81,6 +81,7 @@ impl CommandContext<'_> {
         })
     }
 
+    /// Returns the kind of server that was detected.
     pub fn service(&self) -> ServerKind {
         self.session.service
     }

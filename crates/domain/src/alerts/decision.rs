@@ -302,7 +302,7 @@ impl DecisionRun<'_> {
             reason: notice.reason,
             in_place_of: notice.in_place_of.clone(),
             ended_by: notice.ended_by,
-            watch: rule.map_or(alert.watch, |rule| rule.watch()),
+            watch: rule.map_or(alert.watch, Rule::watch),
             span: holding_event.map_or(alert.span, |m| m.span),
             zone_name: rule.map_or_else(|| "UTC".to_owned(), |rule| rule.zone.name.to_string()),
             value: current.unwrap_or(alert.value),

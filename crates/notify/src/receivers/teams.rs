@@ -80,9 +80,7 @@ fn render(message: &Message) -> Value {
     let mut body = vec![title, text(&message.summary)];
     body.extend(message.notes.iter().map(|note| subtle(note)));
     let fields = message.fields.iter();
-    body.extend(facts(
-        fields.map(|field| fact(field.name, &field.value)).collect(),
-    ));
+    body.extend(facts(fields.map(|field| fact(field.name, &field.value))));
     body.extend(list("Top contributors", &message.top));
     for group in &message.groups {
         body.push(heading(&group.title));
@@ -91,9 +89,7 @@ fn render(message: &Message) -> Value {
     }
     body.extend(message.more.iter().map(|more| text(more)));
     let bars = message.chart.iter();
-    body.extend(facts(
-        bars.map(|bar| fact(&bar.label, &bar.value)).collect(),
-    ));
+    body.extend(facts(bars.map(|bar| fact(&bar.label, &bar.value))));
     for section in &message.sections {
         let lines: Vec<String> = section.rows.iter().map(DigestRow::line).collect();
         body.extend(list(section.title, &lines));
@@ -133,14 +129,11 @@ fn list(title: &str, lines: &[String]) -> Vec<Value> {
 /// Renders lines as facts, which are safe for names.
 fn numbered(lines: &[String]) -> Option<Value> {
     let numbered = lines.iter().enumerate();
-    facts(
-        numbered
-            .map(|(index, line)| fact(&(index + 1).to_string(), line))
-            .collect(),
-    )
+    facts(numbered.map(|(index, line)| fact(&(index + 1).to_string(), line)))
 }
 
-fn facts(facts: Vec<Value>) -> Option<Value> {
+fn facts(facts: impl Iterator<Item = Value>) -> Option<Value> {
+    let facts: Vec<Value> = facts.collect();
     (!facts.is_empty()).then(|| json!({ "type": "FactSet", "facts": facts }))
 }
 
