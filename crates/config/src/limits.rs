@@ -21,7 +21,7 @@ type ReadLimit = (
     fn(&SectionReader<'_>, &'static str) -> Option<Quantity>,
 );
 
-/// The keys of fixed limits.
+/// The keys of fixed limits. Every unit but that of events needs one.
 const LIMITS: [ReadLimit; 5] = [
     (Unit::Usd, "limit_usd", read_usd),
     (Unit::Tokens, "limit_tokens", read_count),
@@ -187,4 +187,18 @@ pub fn is_gap(watch: Watch) -> bool {
         watch,
         Watch::ReconciliationUsd | Watch::ReconciliationPercent
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_watch_with_a_limit_has_a_key_for_it() {
+        for watch in Watch::ALL {
+            let has_key = LIMITS.iter().any(|(unit, ..)| *unit == watch.unit());
+            let is_of_events = watch == Watch::Lifecycle;
+            assert_ne!(has_key, is_of_events, "add {:?} to `LIMITS`", watch.unit());
+        }
+    }
 }

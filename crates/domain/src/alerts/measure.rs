@@ -113,7 +113,16 @@ fn is_reported(rule: &Rule, for_each: SubjectKind, figures: &Figures) -> bool {
     let by_user = for_each == SubjectKind::User || rule.matcher.user.is_some();
     has(by_key, |usage_key| usage_key.api_key.is_some())
         && has(by_user, |usage_key| usage_key.user.is_some())
-        && (rule.watch() != Watch::Requests || reports_requests(figures))
+        && match rule.watch() {
+            Watch::Requests => reports_requests(figures),
+            Watch::Spend
+            | Watch::BurnRate
+            | Watch::Tokens
+            | Watch::DataAge
+            | Watch::ReconciliationUsd
+            | Watch::ReconciliationPercent
+            | Watch::Lifecycle => true,
+        }
 }
 
 /// Returns whether requests are reported at all: if there are tokens but no requests, their number is unknown, not zero.

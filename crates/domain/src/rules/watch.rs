@@ -166,3 +166,24 @@ impl Watch {
             .find(|watch| watch.info().stored == word)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lists variants. The match does not compile if one is missing.
+    macro_rules! exhaustive {
+        ($($variant:ident)+) => {{
+            let _ = |watch: Watch| match watch { $(Watch::$variant => ()),+ };
+            [$(Watch::$variant),+]
+        }};
+    }
+
+    #[test]
+    fn all_contains_every_watch() {
+        let all = exhaustive!(
+            Spend BurnRate Tokens Requests DataAge ReconciliationUsd ReconciliationPercent Lifecycle
+        );
+        assert_eq!(all, Watch::ALL);
+    }
+}

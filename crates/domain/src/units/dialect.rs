@@ -5,7 +5,7 @@ use std::fmt;
 /// The dialect of the Admin API that a server uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dialect {
-    /// All paths directly under `/v1`.
+    /// A gateway that serves users, keys and usage directly under `/v1`; not Anthropic's own API.
     Guide,
     Analytics,
     /// The older usage and cost reports.

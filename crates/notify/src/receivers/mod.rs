@@ -1,4 +1,5 @@
-//! The receivers: each file has a pure `payload` and a short `send`.
+//! The receivers: a pure payload and a short `send` each. They share `chat` (webhooks of chats), `headers` and `signature`
+//! (HTTP), and `smtp` and `refusal` (mail).
 
 pub mod headers;
 pub mod signature;

@@ -71,6 +71,7 @@ const REQUESTS: WatchWording = WatchWording {
 };
 const BURN_RATE: WatchWording = WatchWording {
     field: "At this rate",
+    // A public name, older than the name of the watch.
     key: "pace_usd",
     state: |fact, subject, value| match fact.limit {
         Some(limit) if limit > 0 => {
