@@ -31,7 +31,7 @@ const BILLED_AFTER_DAYS: i32 = 3;
 /// 4 hours, up to 24).
 const MAX_LAG: SignedDuration = SignedDuration::from_hours(24);
 
-/// Family of reports.
+/// Which usage and cost reports a dialect has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reports {
     /// Cost by hour, up to a watermark.
@@ -51,7 +51,7 @@ impl Reports {
     }
 }
 
-/// Reads one sweep.
+/// What reading a span of hours for all parts needs.
 #[derive(Debug, Clone)]
 pub struct Reader {
     pub api: AdminApi,

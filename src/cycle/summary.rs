@@ -41,14 +41,14 @@ pub struct CycleErrors {
 const MAX_LINES: usize = 20;
 
 impl CycleErrors {
-    /// Adds an error.
+    /// Adds an error with its location. Ignores those above the maximum.
     pub fn note(&mut self, line: String) {
         if self.lines.len() < MAX_LINES {
             self.lines.push(line);
         }
     }
 
-    /// Adds an unreadable figure.
+    /// Adds an unreadable figure. Ignores those above the maximum.
     pub fn note_unreadable(&mut self, line: String) {
         if self.unreadable.len() < MAX_LINES {
             self.unreadable.push(line);

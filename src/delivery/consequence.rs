@@ -24,7 +24,7 @@ pub const MAX_VISIBLE_ATTEMPTS: u32 = 3;
 /// Consecutive failures after which the notifier is paused; messages decided meanwhile are folded.
 const MAX_FAILURES: u32 = 5;
 
-/// Input of [`assess`].
+/// What [`assess`] needs to know about earlier attempts and other messages of the notifier.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptContext<'a> {
     pub n_attempts: u32,

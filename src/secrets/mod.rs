@@ -33,7 +33,7 @@ pub enum SecretError {
     Aws { name: String, reason: String },
 }
 
-/// Resolves a secret.
+/// Returns the value of a secret, read anew from its source at each call. Errors name the source.
 pub async fn resolve(
     source: &SecretSource,
     environment: &Environment,

@@ -95,7 +95,7 @@ impl<'a, T> TableBuilder<'a, T> {
         self.column(hidden(key), value)
     }
 
-    /// Adds a column.
+    /// Adds a column with the value of each item.
     #[must_use]
     pub fn column<C: Into<Cell>>(
         mut self,

@@ -30,7 +30,7 @@ impl std::error::Error for FetchError {}
 pub enum FetchErrorKind {
     /// The key is not a valid header value; nothing was sent.
     UnsendableKey,
-    /// An error response.
+    /// A response with an error status, and what the server said.
     Status {
         /// Neither 2xx nor 3xx.
         status: u16,

@@ -23,7 +23,7 @@ pub struct ChainBreak {
     pub problem: ChainProblem,
 }
 
-/// Kind of finding.
+/// How a line breaks the chain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChainProblem {
     #[error("is not an entry")]

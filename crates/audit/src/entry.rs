@@ -87,7 +87,7 @@ pub struct Link {
     pub prev: String,
 }
 
-/// A parsed line.
+/// A line of the log, with the hash that it states and whether that is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParsedLine {
     pub link: Link,

@@ -53,7 +53,7 @@ struct Inner {
     files: AuditFiles,
     actor: String,
     os_user: String,
-    /// Socket of syslog.
+    /// Datagram socket to which entries are copied; `None` for no copy.
     syslog: Option<PathBuf>,
     clock: Clock,
 }

@@ -173,7 +173,7 @@ fn read_server_limit(
     Some(limit)
 }
 
-/// Reads `min_usd`.
+/// Reads `min_usd`; 0 if it is not set.
 pub fn read_min_usd(section: &SectionReader<'_>) -> Usd {
     if !section.has("min_usd") {
         section.record("min_usd", Usd::ZERO.to_string());

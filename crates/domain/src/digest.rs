@@ -90,7 +90,7 @@ pub struct SpendBreakdown {
     pub rest: Option<OtherSubjects>,
 }
 
-/// One subject's spend.
+/// Spend of one subject in the period, and in the one before if that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubjectSpend {
     pub name: String,

@@ -134,7 +134,7 @@ impl Counters {
         }
     }
 
-    /// Counts a cycle.
+    /// Counts a cycle and observes its duration, in seconds.
     pub fn count_cycle(
         &self,
         organization: &OrganizationName,
@@ -168,7 +168,7 @@ impl Counters {
         self.heartbeats.with_label_values(&[outcome]).inc();
     }
 
-    /// Removes the heartbeat.
+    /// Removes the series of the heartbeat, after it was removed from the configuration.
     pub fn remove_heartbeat(&self) {
         self.heartbeats.reset();
     }

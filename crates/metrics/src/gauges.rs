@@ -22,7 +22,7 @@ pub struct Renderer {
     deflater: Deflater,
 }
 
-/// Rendered gauges.
+/// Gauges of one organization, as text in compressed chunks.
 #[derive(Debug)]
 pub struct Rendered {
     /// Indexed by metric.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 /// Six decimals.
 const RATIO: i128 = 1_000_000;
 
-/// Metric family.
+/// Name, help and type of the series of one metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
     pub name: &'static str,

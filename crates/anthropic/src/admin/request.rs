@@ -29,7 +29,6 @@ pub struct WriteRequest {
     pub endpoint: Endpoint,
     pub ids: Vec<String>,
     pub body: Option<String>,
-    /// Decodes the response.
     pub parse: ParseResponse,
     pub is_idempotent: bool,
     /// Succeeds if the object does not exist.

@@ -73,7 +73,7 @@ pub struct Transport {
     pub unreadable: Mutex<Vec<FetchError>>,
 }
 
-/// One GET request.
+/// A GET request for one page.
 #[derive(Debug)]
 pub struct GetRequest<'a> {
     pub endpoint: Endpoint,

@@ -37,7 +37,7 @@ impl Redaction {
         }))
     }
 
-    /// Replaces the key.
+    /// Replaces the key, for example after a 401. The previous one is no longer redacted, except by its pattern.
     pub fn set_key(&self, key: &Secret) {
         let mut state = self.lock();
         state.key = key.clone();

@@ -1,4 +1,4 @@
-//! Decodes actors: whoever caused usage, as the `analytics` dialect reports it. Pure.
+//! Decodes actors, the users and keys that caused usage, as the `analytics` dialect reports them. Pure.
 
 use serde::Deserialize;
 use serde_json::Value;

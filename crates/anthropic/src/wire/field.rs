@@ -55,7 +55,7 @@ pub struct Cents(pub Usd);
 
 /// An amount that is not negative.
 #[derive(Debug, Default)]
-pub struct Limit<T>(pub T);
+pub struct NonNegative<T>(pub T);
 
 /// A currency, such as `USD`.
 #[derive(Debug, Default)]
@@ -142,7 +142,7 @@ impl Field<Cursor> {
 }
 
 impl Row {
-    /// Starts without errors.
+    /// Creates the errors of a row, none yet; `location` is part of each.
     pub const fn new(location: ResponseLocation) -> Row {
         Row {
             location,
@@ -270,17 +270,17 @@ impl FieldValue for Cents {
     }
 }
 
-impl FieldValue for Limit<Dollars> {
+impl FieldValue for NonNegative<Dollars> {
     fn parse(json: &str) -> Result<Self, &'static str> {
         let limit = Dollars::parse(json)?;
-        at_least_zero(limit.0).map(|()| Limit(limit))
+        at_least_zero(limit.0).map(|()| NonNegative(limit))
     }
 }
 
-impl FieldValue for Limit<Cents> {
+impl FieldValue for NonNegative<Cents> {
     fn parse(json: &str) -> Result<Self, &'static str> {
         let limit = Cents::parse(json)?;
-        at_least_zero(limit.0).map(|()| Limit(limit))
+        at_least_zero(limit.0).map(|()| NonNegative(limit))
     }
 }
 
@@ -386,10 +386,10 @@ mod tests {
         let limit = |json: &str| {
             let (location, field) = (ResponseLocation::Row(3), "limit");
             [
-                parsed(json, location, field, |limit: Limit<Dollars>| {
+                parsed(json, location, field, |limit: NonNegative<Dollars>| {
                     limit.0.0.to_string()
                 }),
-                parsed(json, location, field, |limit: Limit<Cents>| {
+                parsed(json, location, field, |limit: NonNegative<Cents>| {
                     limit.0.0.to_string()
                 }),
             ]

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
 use crate::transport::paging::CursorPage;
-use crate::wire::field::{Cents, Count, Currency, Cursor, Field, Lenient, Limit, Row, Text};
+use crate::wire::field::{Cents, Count, Currency, Cursor, Field, Lenient, NonNegative, Row, Text};
 use crate::wire::rows::rows;
 use spendwatch_domain::org::listing::{RateLimit, SpendLimits};
 use spendwatch_domain::units::ids::WorkspaceId;
@@ -60,7 +60,7 @@ pub fn spend_limits(body: &[u8]) -> Result<CursorPage<SpendLimit>, DecodeError> 
             .map_err(|error| unknown_limit(workspace.as_ref(), &error));
         Ok(vec![SpendLimit {
             workspace,
-            limit: row.keep(limit).map(|Limit(Cents(usd))| usd),
+            limit: row.keep(limit).map(|NonNegative(Cents(usd))| usd),
         }])
     })
 }
@@ -143,7 +143,7 @@ struct SourceWire {
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct SpendWire {
-    amount: Field<Limit<Cents>>,
+    amount: Field<NonNegative<Cents>>,
     currency: Field<Currency>,
     period: Lenient<String>,
     is_enabled: Lenient<bool>,

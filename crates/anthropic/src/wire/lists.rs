@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
 use crate::transport::paging::{ListPage, PageEnd};
-use crate::wire::field::{Count, Dollars, Field, Lenient, Limit, Row, Text};
+use crate::wire::field::{Count, Dollars, Field, Lenient, NonNegative, Row, Text};
 use crate::wire::rows::{checked_id, rows};
 use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::org::directory::Workspace;
@@ -189,7 +189,7 @@ fn workspace(
     Ok(Workspace {
         id: WorkspaceId::new(id.as_str()),
         name: wire.name.0.unwrap_or(id),
-        monthly_limit: monthly_limit.map(|Limit(Dollars(usd))| usd),
+        monthly_limit: monthly_limit.map(|NonNegative(Dollars(usd))| usd),
         requests_per_minute: per_minute.map(|Count(n)| n.unsigned_abs()),
         created_at: wire.created_at.0,
         // Values that are not strings are skipped.
@@ -236,7 +236,7 @@ struct WorkspaceWire<'a> {
 #[derive(Deserialize, Default)]
 #[serde(expecting = "an object")]
 struct LimitsWire {
-    monthly_spend_usd: Field<Limit<Dollars>>,
+    monthly_spend_usd: Field<NonNegative<Dollars>>,
     requests_per_minute: Field<Count>,
 }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::transport::decode::{self, DecodeError, ResponseLocation};
-use crate::wire::field::{Dollars, Field, Lenient, Limit, Row, Text};
+use crate::wire::field::{Dollars, Field, Lenient, NonNegative, Row, Text};
 use crate::wire::rows::checked_id;
 use spendwatch_domain::admin::server::ServerKind;
 use spendwatch_domain::admin::settings::{OrganizationDetails, OrganizationSettings};
@@ -56,7 +56,7 @@ fn guide(body: &[u8], row: &mut Row) -> Result<OrganizationDetails, DecodeError>
         name: wire.name.0.unwrap_or_else(|| id.clone()),
         id,
         plan: billing.plan.0,
-        usage_limit: limit.map(|Limit(Dollars(usd))| usd),
+        usage_limit: limit.map(|NonNegative(Dollars(usd))| usd),
         month_usage: usage.map(|Dollars(usd)| usd),
         settings: OrganizationSettings {
             default_model: settings.default_model,
@@ -105,7 +105,7 @@ struct OrganizationWire<'a> {
 #[serde(expecting = "an object")]
 struct BillingWire {
     plan: Text,
-    usage_limit_usd: Field<Limit<Dollars>>,
+    usage_limit_usd: Field<NonNegative<Dollars>>,
     current_month_usage_usd: Field<Dollars>,
 }
 

@@ -23,7 +23,7 @@ use spendwatch_domain::units::ids::NotifierName;
 /// Type of a receiver, with its settings and the sources of its secrets.
 pub type NotifierKind = ReceiverSettings<SecretSource>;
 
-/// One configured receiver.
+/// A receiver, and which alerts are sent to it when.
 #[derive(Debug, Clone)]
 pub struct NotifierConfig {
     pub name: NotifierName,

@@ -67,7 +67,7 @@ impl Alerts {
     }
 }
 
-/// Result of deciding.
+/// What one decision changes and sends; empty if nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Decision {
     /// New states of alerts that changed.

@@ -47,7 +47,7 @@ pub struct DigestInput<'a> {
     pub audit: Option<&'a AuditAnchor>,
 }
 
-/// Creates a digest.
+/// Creates the digest of a closed period. Comparisons are left out where the previous period is not fully known.
 pub fn create<'a>(
     source: &DigestInput<'_>,
     alerts: impl Iterator<Item = &'a Alert>,

@@ -177,7 +177,7 @@ impl Figures {
         loads
     }
 
-    /// Adds loaded sums.
+    /// Adds sums that were loaded from the ledger, or subtracts them if `load` says so.
     pub fn load(&mut self, load: &SumsToLoad, sums: &[LoadedSum]) {
         for (part, usage_key, amounts) in sums {
             let (part, usage_key) = (self.part(part), self.usage_key(usage_key));

@@ -267,7 +267,7 @@ impl Condition {
 }
 
 impl Rule {
-    /// Creates a rule with the defaults of all other settings. It notifies nobody.
+    /// Creates a rule with the defaults of all other settings. Its list of notifiers is empty.
     pub fn new(name: impl Into<RuleName>, condition: Condition) -> Rule {
         Rule {
             name: name.into(),

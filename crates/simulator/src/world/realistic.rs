@@ -20,7 +20,7 @@ pub const HOSTILE_NAMES: [&str; 12] = [
     "a\u{202e}txt.exe",
     "tab\there, comma; semicolon",
     "   ",
-    "A very long name that goes on and on, past every column and every card, because nobody told its author to stop; and then on once more, to be sure that it is long enough for every limit",
+    "A very long name that goes on and on, past every column and every card, because no limit made its author stop; and then on once more, to be sure that it is long enough for every limit",
 ];
 
 impl World {
